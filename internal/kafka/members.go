@@ -1,0 +1,143 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Members shares the shards out among the replicas with a consumer group on the state topic. The group only decides who
+// works; safety never depends on it: two owners for a moment are harmless (the fence), none costs only time.
+
+// heartbeat bounds how long a survivor takes to learn of a rebalance, and so a hand-over.
+const heartbeat = 500 * time.Millisecond
+
+// RunMembers joins the group and calls work in a goroutine of its own for every shard that is assigned, until the shard is
+// taken away (its context ends) or ctx ends. work must return soon after its context ends; its cause is not an error. When
+// work returns an error, the whole run ends with it. RunMembers returns after every work has returned.
+func (c *Cluster) RunMembers(ctx context.Context, work func(ctx context.Context, shard int32) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	m := &members{ctx: ctx, fail: cancel, work: work, running: map[int32]*shardRun{}}
+
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(c.cfg.Group),
+		kgo.ConsumeTopics(c.cfg.Topics.State),
+		kgo.DisableAutoCommit(),
+		kgo.HeartbeatInterval(heartbeat),
+		kgo.OnPartitionsAssigned(m.assigned),
+		kgo.OnPartitionsRevoked(m.revoked),
+		kgo.OnPartitionsLost(m.revoked), // the fence protects anyway
+	}
+	if c.cfg.GroupProtocol == "consumer" {
+		opts = append(opts, kgo.ServerSideBalancer()) // its session timeout is the broker's setting
+	} else {
+		opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(c.cfg.SessionTimeout))
+	}
+	if c.cfg.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(c.cfg.InstanceID))
+	}
+	cl, err := c.client(opts...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	cl.PauseFetchTopics(c.cfg.Topics.State) // membership only: nothing is ever consumed through the group
+
+	for ctx.Err() == nil {
+		fs := cl.PollFetches(ctx)
+		if fs.IsClientClosed() {
+			break
+		}
+		for _, e := range fs.Errors() {
+			if ctx.Err() == nil && !errors.Is(e.Err, context.Canceled) {
+				c.cfg.Log.Warn("consumer group", "group", c.cfg.Group, "error", Explain(e.Err))
+			}
+		}
+		if len(fs.Errors()) > 0 {
+			select { // the same error may come back at once
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}
+	// In order: shards end and release their claims, then the group learns of it, then somebody else starts.
+	m.stopAll()
+	leave, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	if err := cl.LeaveGroupContext(leave); err != nil {
+		c.cfg.Log.Debug("leave the group", "error", err)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+type members struct {
+	ctx  context.Context
+	fail context.CancelCauseFunc
+	work func(context.Context, int32) error
+
+	mu      sync.Mutex
+	running map[int32]*shardRun
+}
+
+type shardRun struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (m *members) assigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ps := range parts {
+		for _, shard := range ps {
+			if m.ctx.Err() != nil || m.running[shard] != nil {
+				continue
+			}
+			ctx, cancel := context.WithCancel(m.ctx)
+			run := &shardRun{cancel: cancel, done: make(chan struct{})}
+			m.running[shard] = run
+			go func() {
+				defer close(run.done)
+				if err := m.work(ctx, shard); err != nil && ctx.Err() == nil {
+					m.fail(fmt.Errorf("shard %d: %w", shard, err))
+				}
+			}()
+		}
+	}
+}
+
+// revoked ends the shards and waits for them: the group gives a shard to another member only after this has returned.
+func (m *members) revoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	m.mu.Lock()
+	var ending []*shardRun
+	for _, ps := range parts {
+		for _, shard := range ps {
+			if run := m.running[shard]; run != nil {
+				run.cancel()
+				ending = append(ending, run)
+				delete(m.running, shard)
+			}
+		}
+	}
+	m.mu.Unlock()
+	for _, run := range ending {
+		<-run.done
+	}
+}
+
+func (m *members) stopAll() {
+	m.mu.Lock()
+	parts := map[string][]int32{}
+	for shard := range m.running {
+		parts[""] = append(parts[""], shard)
+	}
+	m.mu.Unlock()
+	m.revoked(nil, nil, parts)
+}

@@ -1,0 +1,245 @@
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Keys of the records that belong to the partition itself. All other keys begin with a tenant and a slash.
+const (
+	metaKey     = "meta"
+	commitKey   = "commit"
+	claimPrefix = "claim/"
+)
+
+// FormatVersion is the newest version of the state's records that this program reads and writes.
+const FormatVersion = 1
+
+// Meta says whose state a partition is and to which topics it belongs. Every partition of the state topic holds one.
+type Meta struct {
+	V                int              `json:"v"`
+	Group            string           `json:"group"`
+	ClusterID        string           `json:"clusterId"`
+	StatePartitions  int32            `json:"statePartitions"`
+	EventsPartitions int32            `json:"eventsPartitions"`
+	TopicIDs         TopicIDs         `json:"topicIds"`
+	EventsEnd        map[string]int64 `json:"eventsEnd"` // by partition: where the events topic ended at the first start
+	At               time.Time        `json:"at"`
+}
+
+// Claim says who owned a shard from when. It is the first record of a session, and the last one of a session that ended in order.
+type Claim struct {
+	V        int        `json:"v"`
+	Instance string     `json:"instance"`
+	Host     string     `json:"host"`
+	At       time.Time  `json:"at"`
+	Released *time.Time `json:"released,omitempty"` // set by a hand-over in order
+}
+
+// Mark is the commit number a shard has reached, and when.
+type Mark struct {
+	V  int       `json:"v"`
+	N  int64     `json:"n"`
+	At time.Time `json:"at"`
+}
+
+// decode reads a state value that is JSON, refusing a newer format than this program knows.
+func decode(topic, key string, value []byte, into any) error {
+	var v struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(value, &v); err != nil {
+		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: " + err.Error(),
+			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
+	}
+	if v.V > FormatVersion {
+		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key),
+			Reason: fmt.Sprintf("it has format %d, written by a newer version of this program, which reads up to %d", v.V, FormatVersion),
+			Mend:   "run the newer version"}
+	}
+	if err := json.Unmarshal(value, into); err != nil {
+		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: " + err.Error(),
+			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
+	}
+	return nil
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("kafka: encode %T: %v", v, err)) // unreachable: plain structs
+	}
+	return b
+}
+
+// check compares a partition's meta with the set-up of today.
+func (m *Meta) check(c *Cluster, l Layout) error {
+	topic := "state topic " + c.cfg.Topics.State
+	switch {
+	case m.Group != c.cfg.Group:
+		return &ForeignGroupError{Topic: c.cfg.Topics.State, Owner: m.Group, Ours: c.cfg.Group}
+	case m.StatePartitions != l.StatePartitions:
+		return &RefusedError{Subject: topic, Reason: fmt.Sprintf("it has %d partitions and was started with %d: tenants would change their shard", l.StatePartitions, m.StatePartitions),
+			Mend: fmt.Sprintf("partitions cannot be taken back: copy it into a new topic with %d partitions and name that in KAFKA_STATE_TOPIC", m.StatePartitions)}
+	case m.TopicIDs.Events != l.TopicIDs.Events:
+		return &RefusedError{Subject: "events topic " + c.cfg.Topics.Events, Reason: "it was re-created since the state was written: what had been published is gone",
+			Mend: freshStartMend}
+	}
+	return nil
+}
+
+const freshStartMend = "to publish again all that Graph still holds, name a new state topic in KAFKA_STATE_TOPIC (or delete the old one: kafka-topics.sh --bootstrap-server … --delete --topic …) and start once with POLL_FRESH_START=true"
+
+// found is what a look at one state partition saw.
+type found struct {
+	meta *Meta
+	more bool // something beside meta and claims
+}
+
+// Prepare makes the topics ready for work: it creates and checks them, and completes the first start. It writes nothing when
+// it refuses. The order matters: no shard may work before every partition has its meta, and an empty state beside events
+// that it knows nothing of is refused before anything is written, for that is how a lost state topic would turn into a second
+// copy of everything.
+func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) {
+	l, err := c.EnsureTopics(ctx)
+	if err != nil {
+		return l, err
+	}
+	r, err := c.NewReader()
+	if err != nil {
+		return l, err
+	}
+	defer r.Close()
+
+	parts := make([]found, l.StatePartitions)
+	var first *Meta
+	virgin, complete := true, true
+	for p := range parts {
+		if parts[p], err = c.look(ctx, r, int32(p)); err != nil {
+			return l, err
+		}
+		if m := parts[p].meta; m == nil {
+			complete = false
+		} else if err := m.check(c, l); err != nil {
+			return l, err
+		} else if first == nil {
+			first = m
+		}
+		virgin = virgin && !parts[p].more
+	}
+	if !virgin {
+		for p, f := range parts {
+			if f.meta == nil {
+				return l, &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", c.cfg.Topics.State, p),
+					Reason: "its meta record is missing although the state is in use: the partition was emptied or damaged", Mend: freshStartMend}
+			}
+		}
+		return l, nil
+	}
+
+	// An empty state: nothing but meta and claims. Events that lie beyond what meta acknowledged are events of a lost state.
+	acknowledged := map[string]int64{}
+	if complete {
+		acknowledged = first.EventsEnd
+	}
+	partition, err := c.firstEvent(ctx, r, l, acknowledged)
+	if err != nil {
+		return l, err
+	}
+	if partition >= 0 && !freshStart {
+		return l, &RefusedError{Subject: "state topic " + c.cfg.Topics.State,
+			Reason: fmt.Sprintf("it is empty, but %s/%d holds events: the state was lost, and everything would be published a second time", c.cfg.Topics.Events, partition),
+			Mend:   "restore the state topic, or accept second copies and start once with POLL_FRESH_START=true"}
+	}
+	if complete && partition < 0 {
+		return l, nil
+	}
+	return l, c.writeMetas(ctx, r, l)
+}
+
+// look reads one state partition only as far as it has to.
+func (c *Cluster) look(ctx context.Context, r *Reader, p int32) (found, error) {
+	var f found
+	topic := c.cfg.Topics.State
+	end, err := r.edge(ctx, topic, p, r.adm.ListCommittedOffsets)
+	if err != nil {
+		return f, err
+	}
+	for rec, err := range r.Partition(ctx, topic, p, 0, end) {
+		if err != nil {
+			return f, err
+		}
+		switch key := string(rec.Key); {
+		case key == metaKey && rec.Value != nil:
+			var m Meta
+			if err := decode(topic, key, rec.Value, &m); err != nil {
+				return f, err
+			}
+			f.meta = &m
+		case strings.HasPrefix(key, claimPrefix):
+		default:
+			f.more = true
+		}
+		if f.more && f.meta != nil && f.meta.Group == c.cfg.Group {
+			break
+		}
+	}
+	return f, nil
+}
+
+// firstEvent returns a partition of the events topic that holds a committed event beyond the acknowledged offsets, or -1.
+func (c *Cluster) firstEvent(ctx context.Context, r *Reader, l Layout, acknowledged map[string]int64) (int32, error) {
+	ends, err := r.StableEnds(ctx, c.cfg.Topics.Events)
+	if err != nil {
+		return -1, err
+	}
+	for p := range l.EventsPartitions {
+		for _, err := range r.Partition(ctx, c.cfg.Topics.Events, p, acknowledged[strconv.Itoa(int(p))], ends[p]) {
+			if err != nil {
+				return -1, err
+			}
+			return p, nil
+		}
+	}
+	return -1, nil
+}
+
+// writeMetas completes the first start: under the fence of each shard in turn, so that two replicas cannot both do it.
+func (c *Cluster) writeMetas(ctx context.Context, r *Reader, l Layout) error {
+	ends, err := r.Ends(ctx, c.cfg.Topics.Events)
+	if err != nil {
+		return err
+	}
+	m := Meta{V: FormatVersion, Group: c.cfg.Group, ClusterID: l.ClusterID, StatePartitions: l.StatePartitions,
+		EventsPartitions: l.EventsPartitions, TopicIDs: l.TopicIDs, EventsEnd: map[string]int64{}, At: time.Now().UTC()}
+	for p, o := range ends {
+		m.EventsEnd[strconv.Itoa(int(p))] = o
+	}
+	for p := range l.StatePartitions {
+		if err := c.writeMeta(ctx, p, m); err != nil {
+			return fmt.Errorf("first start of shard %d: %w", p, err)
+		}
+	}
+	c.cfg.Log.Info("first start: state topic prepared", "topic", c.cfg.Topics.State, "partitions", l.StatePartitions)
+	return nil
+}
+
+func (c *Cluster) writeMeta(ctx context.Context, shard int32, m Meta) error {
+	s, err := c.fence(ctx, shard)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	snap, err := s.claimAndRead(ctx)
+	if err != nil {
+		return err
+	}
+	if len(snap.State) > 0 || snap.Mark.N > 0 {
+		return nil // another replica was faster and is at work already
+	}
+	return s.transact([]toWrite{{topic: c.cfg.Topics.State, partition: shard, rec: Record{Key: []byte(metaKey), Value: encode(m)}}})
+}

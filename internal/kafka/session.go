@@ -1,0 +1,430 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"pstncalls/schema"
+)
+
+// The time limits of a transaction. A frozen producer holds every read_committed reader for transactionTimeout plus up to
+// 10 s, so it is short; a record that could not be delivered must fail before it, so that this session learns of it first.
+const (
+	transactionTimeout = 20 * time.Second
+	deliveryTimeout    = 12 * time.Second
+	commitDeadline     = 18 * time.Second
+	abortDeadline      = 3 * time.Second
+)
+
+// Point is a place on the way of a session that an Observer is told of.
+type Point string
+
+// The points of a session, in the order in which they are passed.
+const (
+	AtFenced    Point = "fenced"    // the predecessor can no longer commit
+	AtClaimed   Point = "claimed"   // the barrier is committed
+	AtState     Point = "state"     // a record of the state was read
+	AtReady     Point = "ready"     // the state is read and checked
+	AtBegin     Point = "begin"     // a transaction begins
+	AtProduced  Point = "produced"  // its records are acknowledged, none is committed
+	AtEnd       Point = "end"       // End is about to be sent
+	AtCommitted Point = "committed" // End was answered
+)
+
+// Observer is told when a session passes a Point: for metrics, and for tests that want to stop exactly there.
+type Observer interface {
+	Reached(shard int32, p Point)
+}
+
+type noObserver struct{}
+
+func (noObserver) Reached(int32, Point) {}
+
+// Session is the ownership of one shard: one producer with one transactional id, bound one to one to one state partition.
+// A Session is used by one goroutine. After an error it is dead: Close it and open another, which reads the state again.
+type Session struct {
+	c     *Cluster
+	cl    *kgo.Client
+	shard int32
+	claim Claim
+	mark  Mark
+	dead  error
+}
+
+// Snapshot is a shard's state as its new owner found it.
+type Snapshot struct {
+	State map[string][]byte // by key; tombstones applied; without meta, claims and commit mark
+	Mark  Mark              // the last commit
+	Meta  *Meta
+	// Previous is the claim before ours; nil on the first start, and where compaction has removed it already.
+	Previous *Claim
+}
+
+// Open makes this process the owner of a shard and returns the shard's state. The order is the proof (design section 4):
+//
+//  1. fence: from here on no predecessor can commit, and what it had open is aborted;
+//  2. claim: a committed record behind everything that any predecessor committed;
+//  3. read up to the claim: thus everything committed before, and nothing can be added but by us.
+//
+// Reading first and fencing then would let a predecessor commit in between: its events would be published twice.
+func (c *Cluster) Open(ctx context.Context, shard int32, l Layout) (*Session, *Snapshot, error) {
+	s, err := c.fence(ctx, shard)
+	if err != nil {
+		return nil, nil, err
+	}
+	snap, err := s.claimAndRead(ctx)
+	if err == nil {
+		err = s.accept(ctx, snap, l)
+	}
+	if err != nil {
+		s.Close()
+		return nil, nil, fmt.Errorf("shard %d: %w", shard, err)
+	}
+	c.cfg.Observer.Reached(shard, AtReady)
+	return s, snap, nil
+}
+
+// TransactionalID returns the transactional id of a shard. It names group and state topic, so that two set-ups that share a
+// cluster do not fence each other.
+func (c *Cluster) TransactionalID(shard int32) string {
+	return c.cfg.Group + "." + c.cfg.Topics.State + "." + strconv.Itoa(int(shard))
+}
+
+// fence is step 1. Durable afterwards: the new producer epoch. A crash here costs nothing.
+func (c *Cluster) fence(ctx context.Context, shard int32) (*Session, error) {
+	compression, err := codec(c.cfg.Compression)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := c.client(
+		kgo.TransactionalID(c.TransactionalID(shard)),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		kgo.ProducerLinger(0), // a transaction's records are all there when the first is sent
+		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.ProducerBatchCompression(compression, kgo.NoCompression()),
+		kgo.MaxBufferedRecords(1<<20), // a commit is bounded by the poller, not by blocking inside a transaction
+		kgo.RecordPartitioner(partitioner{state: c.cfg.Topics.State}),
+		// A topic that is gone is not waited for: the session ends, and the start-up path says what is wrong.
+		kgo.UnknownTopicRetries(4),
+	)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{c: c, cl: cl, shard: shard, claim: Claim{V: FormatVersion, Instance: c.cfg.Instance, Host: c.cfg.Host, At: time.Now().UTC()}}
+	// Neither NewClient nor BeginTransaction sends InitProducerID: this does, and waits for it.
+	if _, _, err := cl.ProducerID(ctx); err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("shard %d: fence the predecessor: %w", shard, err)
+	}
+	c.cfg.Observer.Reached(shard, AtFenced)
+	return s, nil
+}
+
+// claimAndRead is steps 2 and 3. Durable afterwards: the claim. A crash here costs the successor a fence and a read.
+func (s *Session) claimAndRead(ctx context.Context) (*Snapshot, error) {
+	topic := s.c.cfg.Topics.State
+	claimKey := claimPrefix + s.c.cfg.Group
+	offset, err := s.transactAt(toWrite{topic: topic, partition: s.shard, rec: Record{Key: []byte(claimKey), Value: encode(s.claim)}})
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	s.c.cfg.Observer.Reached(s.shard, AtClaimed)
+
+	r, err := s.c.NewReader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	snap := &Snapshot{State: map[string][]byte{}}
+	// The claim is the barrier: it is a record, so it is delivered, where control records and aborted ones never are. A newer
+	// claim under the same key may have compacted it away: then something at a higher offset ends the read.
+	for rec, err := range r.Partition(ctx, topic, s.shard, 0, offset+1) {
+		if err != nil {
+			return nil, err
+		}
+		s.c.cfg.Observer.Reached(s.shard, AtState)
+		if err := s.apply(snap, rec, offset); err != nil {
+			return nil, err
+		}
+	}
+	s.mark = snap.Mark
+	return snap, nil
+}
+
+func (s *Session) apply(snap *Snapshot, rec Record, own int64) error {
+	topic := s.c.cfg.Topics.State
+	switch key := string(rec.Key); {
+	case key == metaKey:
+		var m Meta
+		if err := decode(topic, key, rec.Value, &m); err != nil {
+			return err
+		}
+		snap.Meta = &m
+	case key == commitKey:
+		if err := decode(topic, key, rec.Value, &snap.Mark); err != nil {
+			return err
+		}
+	case strings.HasPrefix(key, claimPrefix):
+		if rec.Offset == own || rec.Value == nil {
+			return nil
+		}
+		var c Claim
+		if err := decode(topic, key, rec.Value, &c); err != nil {
+			return err
+		}
+		snap.Previous = &c
+	case rec.Value == nil:
+		delete(snap.State, key)
+	default:
+		snap.State[key] = rec.Value
+	}
+	return nil
+}
+
+// accept checks that what was read is this group's state, whole. Nothing is written.
+func (s *Session) accept(ctx context.Context, snap *Snapshot, l Layout) error {
+	if snap.Meta == nil {
+		return &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", s.c.cfg.Topics.State, s.shard),
+			Reason: "its meta record is missing: the partition was emptied or damaged", Mend: freshStartMend}
+	}
+	if err := snap.Meta.check(s.c, l); err != nil {
+		return err
+	}
+	return s.refuseCut(ctx, snap, l)
+}
+
+// clockSlack is how far the clocks of two owners of a shard may be apart for refuseCut to find what it looks for.
+const clockSlack = 5 * time.Minute
+
+// refuseCut looks for events of this shard beyond the state's last commit. Events and state are committed together, so there
+// are none unless the state was cut back (an unclean election, a restored backup), or unless a newer owner is at work.
+func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error {
+	r, err := s.c.NewReader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	topic := s.c.cfg.Topics.Events
+	from := map[int32]int64{}
+	if snap.Mark.N > 0 {
+		if from, err = r.Since(ctx, topic, snap.Mark.At.Add(-clockSlack)); err != nil {
+			return err
+		}
+	}
+	ends, err := r.StableEnds(ctx, topic)
+	if err != nil {
+		return err
+	}
+	for p := range l.EventsPartitions {
+		start := max(from[p], snap.Meta.EventsEnd[strconv.Itoa(int(p))])
+		for rec, err := range r.Partition(ctx, topic, p, start, ends[p]) {
+			if err != nil {
+				return err
+			}
+			shard, n, ok := schema.CommitOf(rec.Headers)
+			if !ok || shard != s.shard || n <= snap.Mark.N {
+				continue
+			}
+			newest, err := s.newest(ctx, r)
+			if err != nil {
+				return err
+			}
+			if newest.Instance != s.claim.Instance || !newest.At.Equal(s.claim.At) {
+				return fmt.Errorf("a newer owner is at work: %s on %s", newest.Instance, newest.Host)
+			}
+			return &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", s.c.cfg.Topics.State, s.shard),
+				Reason: fmt.Sprintf("it ends at commit %d, but %s/%d has an event of commit %d at offset %d: the state was cut back, and calls would be published twice",
+					snap.Mark.N, topic, p, n, rec.Offset),
+				Mend: freshStartMend}
+		}
+	}
+	return nil
+}
+
+// newest returns the newest committed claim of this group on the shard.
+func (s *Session) newest(ctx context.Context, r *Reader) (Claim, error) {
+	return s.c.newestClaim(ctx, r, s.shard)
+}
+
+func (c *Cluster) newestClaim(ctx context.Context, r *Reader, shard int32) (Claim, error) {
+	topic := c.cfg.Topics.State
+	var claim Claim
+	end, err := r.edge(ctx, topic, shard, r.adm.ListCommittedOffsets)
+	if err != nil {
+		return claim, err
+	}
+	for rec, err := range r.Partition(ctx, topic, shard, 0, end) {
+		if err != nil {
+			return claim, err
+		}
+		if string(rec.Key) == claimPrefix+c.cfg.Group && rec.Value != nil {
+			if err := decode(topic, string(rec.Key), rec.Value, &claim); err != nil {
+				return claim, err
+			}
+		}
+	}
+	return claim, nil
+}
+
+// NewestClaim returns the newest committed claim of this group on a shard, without fencing anybody.
+func (c *Cluster) NewestClaim(ctx context.Context, shard int32) (Claim, error) {
+	r, err := c.NewReader()
+	if err != nil {
+		return Claim{}, err
+	}
+	defer r.Close()
+	return c.newestClaim(ctx, r, shard)
+}
+
+// Shard returns the shard that the session owns.
+func (s *Session) Shard() int32 { return s.shard }
+
+// Next returns the number that the next commit will have: it goes into the header of the commit's events.
+func (s *Session) Next() int64 { return s.mark.N + 1 }
+
+// Claim returns the session's own claim.
+func (s *Session) Claim() Claim { return s.claim }
+
+// Batch is what one commit makes visible, all or nothing.
+type Batch struct {
+	Events, Rejects, State, Watermarks []Record
+	At                                 time.Time // the publish time, for the commit mark
+}
+
+// Commit makes the batch durable and visible in one transaction, together with the commit mark. It does not take a context:
+// a commit that was begun is ended or given up within commitDeadline, whatever else is shutting down.
+//
+// There are three outcomes. nil: all of it is committed. An error before End was sent: none of it is, nor will be. An error
+// of End: unknown until the state has been read again. The caller does the same for the last two: it throws its memory away,
+// closes the session and opens another.
+func (s *Session) Commit(b Batch) error {
+	mark := Mark{V: FormatVersion, N: s.mark.N + 1, At: b.At.UTC()}
+	t := s.c.cfg.Topics
+	ws := make([]toWrite, 0, len(b.Events)+len(b.Rejects)+len(b.State)+len(b.Watermarks)+1)
+	add := func(topic string, recs []Record) {
+		for _, r := range recs {
+			ws = append(ws, toWrite{topic: topic, partition: s.shard, rec: r})
+		}
+	}
+	add(t.Events, b.Events)
+	add(t.DLQ, b.Rejects)
+	add(t.Watermark, b.Watermarks)
+	add(t.State, b.State)
+	// Every commit carries this record, so none is empty: an empty commit sends nothing and would prove no ownership.
+	add(t.State, []Record{{Key: []byte(commitKey), Value: encode(mark)}})
+	if err := s.transact(ws); err != nil {
+		return fmt.Errorf("shard %d, commit %d: %w", s.shard, mark.N, err)
+	}
+	s.mark = mark
+	return nil
+}
+
+// Release is the last commit of a session that ends in order: the successor need not take this one for crashed.
+func (s *Session) Release(state []Record) error {
+	now := time.Now().UTC()
+	claim := s.claim
+	claim.Released = &now
+	state = append(state, Record{Key: []byte(claimPrefix + s.c.cfg.Group), Value: encode(claim)})
+	return s.Commit(Batch{State: state, At: now})
+}
+
+// Close frees the session's connections. It neither commits nor aborts: what is open is aborted by the successor's fence, or
+// by the broker after the transaction timeout.
+func (s *Session) Close() { s.cl.Close() }
+
+type toWrite struct {
+	topic     string
+	partition int32 // used for the state topic only: its partition is the shard, the others' follows from the key
+	rec       Record
+}
+
+func (s *Session) transactAt(w toWrite) (int64, error) {
+	rs, err := s.transactRecords([]toWrite{w})
+	if err != nil {
+		return 0, err
+	}
+	return rs[0].Offset, nil
+}
+
+func (s *Session) transact(ws []toWrite) error {
+	_, err := s.transactRecords(ws)
+	return err
+}
+
+func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
+	if s.dead != nil {
+		return nil, fmt.Errorf("the session is dead: %w", s.dead)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitDeadline)
+	defer cancel()
+	rs := make([]*kgo.Record, len(ws))
+	for i := range ws {
+		rs[i] = ws[i].rec.toKgo(ws[i].topic)
+		if ws[i].topic == s.c.cfg.Topics.State {
+			rs[i].Partition = ws[i].partition
+		}
+	}
+	// Nothing is durable. A crash here loses nothing: the rows are still at Graph and the state has not moved.
+	s.c.cfg.Observer.Reached(s.shard, AtBegin)
+	if err := s.cl.BeginTransaction(); err != nil {
+		return nil, s.die(fmt.Errorf("begin: %w", err))
+	}
+	// Every record's own error counts: the client would commit whatever part of the transaction had succeeded.
+	if err := s.cl.ProduceSync(ctx, rs...).FirstErr(); err != nil {
+		s.abort()
+		return nil, s.die(fmt.Errorf("produce: %w", err))
+	}
+	// All records are in the log, in an open transaction: no read_committed reader sees them. A crash here leaves it open; the
+	// successor's fence aborts it.
+	s.c.cfg.Observer.Reached(s.shard, AtProduced)
+	s.c.cfg.Observer.Reached(s.shard, AtEnd)
+	// The broker decides in one step: its coordinator's log says commit, and from then on every marker will be written, or it
+	// does not. A crash here, or no answer, leaves the outcome unknown to us; the state tells the successor.
+	if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return nil, s.die(fmt.Errorf("commit, outcome unknown: %w", err))
+	}
+	// Events, rejects and window offsets are visible together. A crash here repeats nothing.
+	s.c.cfg.Observer.Reached(s.shard, AtCommitted)
+	return rs, nil
+}
+
+// abort ends the open transaction so that readers need not wait for its timeout. Best effort: the successor's fence does it
+// otherwise, so an error here changes nothing that the caller does.
+func (s *Session) abort() {
+	ctx, cancel := context.WithTimeout(context.Background(), abortDeadline)
+	defer cancel()
+	err := s.cl.AbortBufferedRecords(ctx)
+	err = errors.Join(err, s.cl.EndTransaction(ctx, kgo.TryAbort))
+	if err != nil {
+		s.c.cfg.Log.Debug("abort left to the successor's fence", "shard", s.shard, "error", err)
+	}
+}
+
+func (s *Session) die(err error) error {
+	s.dead = err
+	return err
+}
+
+// partitioner puts state records where they belong (their partition is the shard) and all others where Java's default
+// partitioner would: murmur2 of the key, so that Kafka Streams can join on it.
+type partitioner struct{ state string }
+
+func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	if topic == p.state {
+		return kgo.ManualPartitioner().ForTopic(topic)
+	}
+	return kgo.StickyKeyPartitioner(nil).ForTopic(topic)
+}
+
+// ShardOf returns the shard of a tenant: murmur2 of its name over the partitions of the state topic.
+func ShardOf(tenant string, partitions int32) int32 {
+	r := &kgo.Record{Key: []byte(tenant)}
+	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(r, int(partitions)))
+}

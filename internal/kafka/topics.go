@@ -1,0 +1,233 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// Layout is what the topics are on this cluster: read at start, compared with what meta recorded on the first one.
+type Layout struct {
+	ClusterID        string
+	EventsPartitions int32
+	StatePartitions  int32
+	TopicIDs         TopicIDs
+	// MaxRecordBytes is the largest record, before compression, that events and dead-letter topic take.
+	MaxRecordBytes int
+}
+
+// TopicIDs are the ids that the cluster gave the topics when they were created (base64); a re-created topic has another.
+type TopicIDs struct {
+	Events string `json:"events"`
+	State  string `json:"state"`
+	DLQ    string `json:"dlq"`
+}
+
+const (
+	createEventsPartitions = 6
+	createStatePartitions  = 12
+	createRetention        = 90 * 24 * time.Hour
+	// maxBatchBytes is what this program lets a batch grow to: Kafka's default for a topic's max.message.bytes.
+	maxBatchBytes = 1_000_012
+)
+
+type wantedTopic struct {
+	name       string
+	partitions int32
+	configs    map[string]string
+	policy     func(string) string // "" or why the existing topic's cleanup.policy is refused
+	mend       string              // the value of cleanup.policy that mends it
+}
+
+func (c *Cluster) wanted() []wantedTopic {
+	retention := strconv.FormatInt(createRetention.Milliseconds(), 10)
+	noCompact := func(p string) string {
+		if strings.Contains(p, "compact") {
+			return "rows that share a callId would vanish"
+		}
+		return ""
+	}
+	return []wantedTopic{
+		{name: c.cfg.Topics.Events, partitions: createEventsPartitions, mend: "delete", policy: noCompact,
+			configs: map[string]string{"cleanup.policy": "delete", "retention.ms": retention}},
+		{name: c.cfg.Topics.State, partitions: createStatePartitions, mend: "compact",
+			policy: func(p string) string {
+				if p != "compact" {
+					return "the state would be deleted by age"
+				}
+				return ""
+			},
+			configs: map[string]string{"cleanup.policy": "compact", "retention.ms": "-1", "segment.bytes": strconv.Itoa(64 << 20),
+				"min.cleanable.dirty.ratio": "0.1"}},
+		{name: c.cfg.Topics.DLQ, partitions: createEventsPartitions, mend: "delete", policy: noCompact,
+			configs: map[string]string{"cleanup.policy": "delete", "retention.ms": retention}},
+		{name: c.cfg.Topics.Watermark, partitions: 1, mend: "compact",
+			policy: func(p string) string {
+				if !strings.Contains(p, "compact") {
+					return "a tenant's watermark would be deleted by age"
+				}
+				return ""
+			},
+			configs: map[string]string{"cleanup.policy": "compact"}},
+	}
+}
+
+// EnsureTopics creates the topics that are missing, checks the others, and returns what they are. A topic that the program
+// may not work on is a RefusedError with the command that mends it.
+func (c *Cluster) EnsureTopics(ctx context.Context) (Layout, error) {
+	var l Layout
+	err := c.withAdmin(func(adm *kadm.Client) error {
+		md, err := adm.Metadata(ctx, c.topicNames()...)
+		if err != nil {
+			return fmt.Errorf("topics: %w", err)
+		}
+		created := false
+		for _, w := range c.wanted() {
+			err := md.Topics[w.name].Err
+			switch {
+			case err == nil:
+			case errors.Is(err, kerr.UnknownTopicOrPartition):
+				if err := c.create(ctx, adm, w, len(md.Brokers)); err != nil {
+					return err
+				}
+				created = true
+			default:
+				return fmt.Errorf("topic %s: %w", w.name, err)
+			}
+		}
+		if created {
+			if md, err = c.await(ctx, adm); err != nil {
+				return err
+			}
+		}
+		l, err = c.inspect(ctx, adm, md)
+		return err
+	})
+	return l, err
+}
+
+func (c *Cluster) topicNames() []string {
+	t := c.cfg.Topics
+	return []string{t.Events, t.State, t.DLQ, t.Watermark}
+}
+
+func (c *Cluster) create(ctx context.Context, adm *kadm.Client, w wantedTopic, brokers int) error {
+	configs := map[string]*string{"unclean.leader.election.enable": kadm.StringPtr("false")}
+	for k, v := range w.configs {
+		configs[k] = kadm.StringPtr(v)
+	}
+	replicas := int16(min(3, brokers))
+	if replicas == 3 {
+		configs["min.insync.replicas"] = kadm.StringPtr("2")
+	}
+	// The fault of a bad config is in the topic's own response, not in the request's error.
+	resp, err := adm.CreateTopic(ctx, w.partitions, replicas, configs, w.name)
+	if err == nil {
+		err = resp.Err
+	}
+	switch {
+	case err == nil:
+		c.cfg.Log.Info("created topic", "topic", w.name, "partitions", w.partitions, "replicas", replicas)
+		return nil
+	case errors.Is(err, kerr.TopicAlreadyExists): // another replica was faster
+		return nil
+	case denied(err) || errors.Is(err, kerr.PolicyViolation) || errors.Is(err, kerr.InvalidReplicationFactor) || errors.Is(err, kerr.InvalidConfig):
+		return &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("it does not exist and could not be created: %v %s", err, resp.ErrMessage),
+			Mend: "create it by hand: " + w.createCommand(replicas)}
+	}
+	return fmt.Errorf("create topic %s: %w", w.name, err)
+}
+
+func (w wantedTopic) createCommand(replicas int16) string {
+	s := fmt.Sprintf("kafka-topics.sh --bootstrap-server … --create --topic %s --partitions %d --replication-factor %d", w.name, w.partitions, replicas)
+	for _, k := range []string{"cleanup.policy", "retention.ms"} {
+		if v, ok := w.configs[k]; ok {
+			s += " --config " + k + "=" + v
+		}
+	}
+	return s
+}
+
+// await waits until freshly created topics are known to the brokers with a leader for every partition.
+func (c *Cluster) await(ctx context.Context, adm *kadm.Client) (kadm.Metadata, error) {
+	for {
+		md, err := adm.Metadata(ctx, c.topicNames()...)
+		ready := err == nil
+		for _, name := range c.topicNames() {
+			t := md.Topics[name]
+			ready = ready && t.Err == nil && len(t.Partitions) > 0
+			for _, p := range t.Partitions {
+				ready = ready && p.Err == nil && p.Leader >= 0
+			}
+		}
+		if ready {
+			return md, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return md, fmt.Errorf("created topics did not appear: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (c *Cluster) inspect(ctx context.Context, adm *kadm.Client, md kadm.Metadata) (Layout, error) {
+	t := c.cfg.Topics
+	id := func(topic string) string { return md.Topics[topic].ID.String() }
+	l := Layout{
+		ClusterID:        md.Cluster,
+		EventsPartitions: int32(len(md.Topics[t.Events].Partitions)),
+		StatePartitions:  int32(len(md.Topics[t.State].Partitions)),
+		TopicIDs:         TopicIDs{Events: id(t.Events), State: id(t.State), DLQ: id(t.DLQ)},
+		MaxRecordBytes:   maxBatchBytes,
+	}
+	rcs, err := adm.DescribeTopicConfigs(ctx, c.topicNames()...)
+	if err != nil {
+		return l, fmt.Errorf("topic configurations: %w", err)
+	}
+	for _, w := range c.wanted() {
+		rc, err := rcs.On(w.name, nil)
+		if err == nil {
+			err = rc.Err
+		}
+		if denied(err) {
+			return l, &RefusedError{Subject: "topic " + w.name, Reason: "its configuration cannot be checked: " + err.Error(),
+				Mend: "grant DESCRIBE_CONFIGS on it"}
+		}
+		if err != nil {
+			return l, fmt.Errorf("configuration of topic %s: %w", w.name, err)
+		}
+		for _, kv := range rc.Configs {
+			switch kv.Key {
+			case "cleanup.policy":
+				policy := strings.ReplaceAll(kv.MaybeValue(), " ", "")
+				if why := w.policy(policy); why != "" {
+					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("cleanup.policy is %q: %s", policy, why),
+						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config cleanup.policy=%s", w.name, w.mend)}
+				}
+			case "max.message.bytes":
+				n, err := strconv.Atoi(kv.MaybeValue())
+				if err != nil {
+					continue
+				}
+				if w.name == t.Events || w.name == t.DLQ {
+					l.MaxRecordBytes = min(l.MaxRecordBytes, n)
+				}
+				if w.name == t.State && n < minStateMessageBytes {
+					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that ledger records need", n, minStateMessageBytes),
+						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d", w.name, maxBatchBytes)}
+				}
+			}
+		}
+	}
+	return l, nil
+}
+
+// minStateMessageBytes is what the largest state record (a ledger record of 512 KiB) needs.
+const minStateMessageBytes = 600 << 10
