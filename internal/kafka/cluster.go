@@ -77,6 +77,9 @@ func (c *Cluster) Topics() Topics { return c.cfg.Topics }
 // Group returns the group the cluster was configured with.
 func (c *Cluster) Group() string { return c.cfg.Group }
 
+// Instance returns the id of this process, as it stands in its claims.
+func (c *Cluster) Instance() string { return c.cfg.Instance }
+
 func (c *Cluster) saslMechanism() (sasl.Mechanism, error) {
 	s := c.cfg.SASL
 	switch s.Mechanism {

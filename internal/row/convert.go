@@ -67,6 +67,16 @@ func (c *Converter) Convert(raw []byte) Row {
 	return c.finish(raw, c.lenient)
 }
 
+// Refuse converts a row that cannot become an event for a reason that only the caller knows, such as its size: what Convert
+// would return, as a reject.
+func (c *Converter) Refuse(raw []byte, why Reject) Row {
+	if err := c.walk(raw, c.lenient); err != nil {
+		return c.withhold(raw, why)
+	}
+	c.draft.rejectWhole(why)
+	return c.finish(raw, c.lenient)
+}
+
 // rejectOf words an error of the decoder, whose own message may quote the row. It names no property but the schema's: any
 // other name may hold what a value should.
 func (c *Converter) rejectOf(err error) Reject {

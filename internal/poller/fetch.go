@@ -1,0 +1,160 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"pstncalls/internal/clock"
+	"pstncalls/internal/graph"
+	"pstncalls/internal/row"
+	"pstncalls/internal/window"
+	"pstncalls/schema"
+)
+
+// scan is one scan in progress. Its fields belong to the shard's goroutine, but for those that fetch is given at the start.
+type scan struct {
+	tenant  *tenant
+	rng     window.Range
+	open    bool // it holds the open window
+	begun   time.Time
+	resumed bool
+	link    string // the next page; for a resumed scan, where it goes on
+	pages   int64
+	rows    int64
+	news    int64  // events and rejects
+	stale   bool   // a row was left because the page might be older than what is known
+	seen    uint64 // the number at which its last processed page had been received
+	cancel  context.CancelFunc
+}
+
+// fetched is what a scan's goroutine hands over: a page, or an error that it is about to wait for.
+type fetched struct {
+	scan            *scan
+	page            *graph.Page
+	rows            []row.Row
+	asked, received uint64
+
+	err     error
+	wait    time.Duration
+	restart bool // the scan begins anew from its first page
+}
+
+const (
+	linkTries    = 5 // of one page, then the scan begins anew
+	transientMax = 60 * time.Second
+	humanLeast   = 30 * time.Second
+	humanMost    = 2 * time.Minute
+)
+
+// fetcher reads the pages of one scan and converts their rows. It owns its goroutine's state; errors are reported and waited
+// for, so it ends only with its last page or its context.
+type fetcher struct {
+	scan    *scan
+	pager   Pager
+	clock   clock.Clock
+	convert *row.Converter
+	limit   int // bytes of an event's record
+	counter *atomic.Uint64
+	out     chan<- fetched
+}
+
+func (f *fetcher) run(ctx context.Context) {
+	link, failures, tries := f.scan.link, 0, 0
+	for {
+		done, next, err := f.read(ctx, link)
+		if done || ctx.Err() != nil {
+			return
+		}
+		if next != link {
+			failures, tries = 0, 0
+		}
+		link = next
+		failures++
+		tries++
+		report := fetched{scan: f.scan, err: err, wait: waitFor(err, failures)}
+		var ge *graph.Error
+		if errors.As(err, &ge) && ge.Class == graph.Permanent || tries >= linkTries {
+			if link != "" {
+				report.restart = true
+				link, tries = "", 0
+			}
+		}
+		if !f.send(ctx, report) || clock.Sleep(ctx, f.clock, report.wait) != nil {
+			return
+		}
+	}
+}
+
+// read goes through the pages from link on. It returns where it got to, and why it ended.
+func (f *fetcher) read(ctx context.Context, link string) (done bool, next string, err error) {
+	req := graph.Request{From: f.scan.rng.From.Start(), To: f.scan.rng.To.Start(), Link: link, Urgent: f.scan.open}
+	asked := f.counter.Add(1)
+	for page, err := range f.pager.Pages(ctx, req) {
+		if err != nil {
+			return false, link, err
+		}
+		out := fetched{scan: f.scan, page: page, asked: asked, received: f.counter.Add(1), rows: make([]row.Row, len(page.Rows))}
+		for i, raw := range page.Rows {
+			out.rows[i] = f.row(raw)
+		}
+		if !f.send(ctx, out) {
+			return true, link, nil
+		}
+		if page.Link == "" {
+			return true, "", nil
+		}
+		link = page.Link
+		asked = f.counter.Add(1)
+	}
+	return false, link, errors.New("the pages ended without a last one")
+}
+
+// row converts one row. What could not be written as an event becomes a reject here, before anything is entered anywhere.
+func (f *fetcher) row(raw []byte) row.Row {
+	r := f.convert.Convert(raw)
+	if r.Reject != nil {
+		return r
+	}
+	call := r.Call
+	call.TenantID, call.RowID = f.scan.tenant.ID, r.ID
+	avro, err := schema.AppendPstnCall(nil, &call)
+	switch {
+	case err != nil:
+		return f.convert.Refuse(raw, row.Reject{Reason: "it cannot be encoded: " + err.Error()})
+	case len(avro)+2*len(r.Key)+2*len(r.ID)+eventOverhead > f.limit:
+		return f.convert.Refuse(raw, row.Reject{Reason: "its event would exceed the topic's message size"})
+	}
+	return r
+}
+
+// eventOverhead bounds headers, framing, marks of the row id, and Kafka's own share of an event's record.
+const eventOverhead = 2048
+
+func (f *fetcher) send(ctx context.Context, v fetched) bool {
+	select {
+	case f.out <- v:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// waitFor returns how long to wait after the n-th failure in a row (design section 11). A Retry-After of Graph is already
+// held by the budget, for all scans of the tenant.
+func waitFor(err error, n int) time.Duration {
+	var ge *graph.Error
+	if !errors.As(err, &ge) {
+		return backoff(time.Second, transientMax, n)
+	}
+	switch ge.Class {
+	case graph.Human, graph.Permanent:
+		return min(humanLeast<<min(n-1, 4), humanMost)
+	case graph.Wait:
+		if ge.RetryAfter > 0 {
+			return ge.RetryAfter
+		}
+	}
+	return max(backoff(time.Second, transientMax, n), ge.RetryAfter)
+}

@@ -1,0 +1,187 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"pstncalls/internal/clock"
+	"pstncalls/internal/graph"
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/row"
+	"pstncalls/internal/schedule"
+	"pstncalls/internal/status"
+	"pstncalls/internal/window"
+)
+
+// Pager reads pages of a range of calls, in order; the first error ends it. The poller decides what an error means: it waits
+// and asks again. *graph.Client is one.
+type Pager interface {
+	Pages(ctx context.Context, r graph.Request) iter.Seq2[*graph.Page, error]
+}
+
+// Source is where a tenant's rows come from. Budget outlives sessions: it belongs to the process.
+type Source struct {
+	Pager  Pager
+	Budget *graph.Budget
+}
+
+// Framer puts an event's Avro value into its framing.
+type Framer interface {
+	// Frame returns the record value of an Avro value.
+	Frame(avro []byte) []byte
+	// DataSchema returns the URI of the schema in its registry, or "".
+	DataSchema() string
+}
+
+// Points of the poller that its Observer is told of, beside those of package kafka.
+const (
+	AtPage  kafka.Point = "page"  // a page was received and compared, nothing is produced
+	AtMerge kafka.Point = "merge" // a commit that merges a ledger is about to begin
+)
+
+// Config is what a Poller is made of.
+type Config struct {
+	Cluster  *kafka.Cluster
+	Layout   kafka.Layout
+	Clock    clock.Clock
+	Schedule schedule.Settings
+	// Start returns the first window of a tenant that is polled for the first time.
+	Start       func(now time.Time) window.Day
+	Concurrency int // closed windows of a tenant that are read at once; the open one always may be
+
+	// Tenants returns the tenants to poll now, and a channel that is closed when that changes.
+	Tenants func() ([]string, <-chan struct{})
+	// Source returns a tenant's source: the same one each time.
+	Source func(tenant string) (Source, error)
+
+	Privacy    *row.Privacy
+	APIVersion string
+	Endpoint   string // Graph's root with the version, as ce_source begins
+	Framer     Framer
+	// PoliteSuccessor restricts requests after a predecessor that crashed (design section 11, budget).
+	PoliteSuccessor bool
+
+	Metrics  *status.Metrics
+	Log      *slog.Logger
+	Observer kafka.Observer
+}
+
+// Poller works on shards.
+type Poller struct{ cfg Config }
+
+// New returns a Poller.
+func New(cfg Config) *Poller { return &Poller{cfg: cfg} }
+
+const (
+	minBackoff = 250 * time.Millisecond
+	maxBackoff = 30 * time.Second
+	// standDown is how long a fenced owner leaves the field to the newer claim it has seen, before it asks again.
+	standDown = 10 * time.Second
+	// sayAgain is how often an outage that lasts is logged.
+	sayAgain = time.Minute
+)
+
+// Work owns a shard until ctx ends. It returns an error only where retrying is no use: a state that is refused.
+func (p *Poller) Work(ctx context.Context, shard int32) error {
+	log := p.cfg.Log.With("shard", shard)
+	var said time.Time
+	for failures := 0; ctx.Err() == nil; {
+		began := time.Now()
+		err := p.turn(ctx, shard)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			failures = 0
+			continue
+		case refused(err):
+			return err
+		}
+		if time.Since(began) > sayAgain {
+			failures = 0
+			said = time.Time{}
+		}
+		failures++
+		if time.Since(said) >= sayAgain {
+			said = time.Now()
+			log.Warn("the shard's session ended; it starts again from the state topic", "error", kafka.Explain(err), "failures", failures)
+		}
+		wait := backoff(minBackoff, maxBackoff, failures)
+		if kafka.FencedOrTimedOut(err) {
+			if claim, cerr := p.cfg.Cluster.NewestClaim(ctx, shard); cerr == nil && !p.ours(claim) && claim.Released == nil {
+				log.Warn("another replica has claimed the shard: standing by", "instance", claim.Instance, "host", claim.Host)
+				wait = standDown + backoff(0, standDown, 1)
+			}
+		}
+		// Real time: it is Kafka that is waited for.
+		if err := clock.Sleep(ctx, clock.System, wait); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *Poller) ours(c kafka.Claim) bool { return c.Instance == p.cfg.Cluster.Instance() }
+
+func refused(err error) bool {
+	var stop *stopError
+	return kafka.IsRefused(err) || errors.As(err, &stop)
+}
+
+// stopError is an error of the state that no retry mends.
+type stopError struct{ err error }
+
+func (e *stopError) Error() string { return e.err.Error() }
+func (e *stopError) Unwrap() error { return e.err }
+
+// turn is one session, or the wait for tenants where the shard has none: a client is opened only for shards that have.
+func (p *Poller) turn(ctx context.Context, shard int32) error {
+	all, changed := p.cfg.Tenants()
+	var mine []string
+	for _, t := range all {
+		if kafka.ShardOf(t, p.cfg.Layout.StatePartitions) == shard {
+			mine = append(mine, t)
+		}
+	}
+	if len(mine) == 0 {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	sess, snap, err := p.cfg.Cluster.Open(ctx, shard, p.cfg.Layout)
+	if err != nil {
+		return err
+	}
+	defer sess.Close()
+	p.cfg.Metrics.Shards.Inc()
+	defer p.cfg.Metrics.Shards.Dec()
+	s, err := p.newSession(sess, snap, mine)
+	if err != nil {
+		return &stopError{err}
+	}
+	return s.run(ctx, changed)
+}
+
+// backoff returns a jittered exponential wait for the n-th failure.
+func backoff(least, most time.Duration, n int) time.Duration {
+	d := least
+	if d == 0 {
+		d = most
+	}
+	for range n - 1 {
+		if d *= 2; d >= most {
+			d = most
+			break
+		}
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+func subject(err error, tenant string) error { return fmt.Errorf("tenant %s: %w", tenant, err) }

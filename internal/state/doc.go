@@ -1,0 +1,17 @@
+// Package state owns what is known of a tenant between two commits: its windows, scans and ledgers, their digests, and the
+// records of the state topic that hold them. It is pure: it reads records, answers what to publish for a row, and returns the
+// records that make the answer durable.
+//
+// Keys and values, all under "<tenant>/pstn/":
+//
+//	tenant              JSON   where polling starts, requests of the last minute, conditions
+//	window/<day>        JSON   the window offset: counts, digest, last scan; day as 2026-11-01
+//	scan/<day>          JSON   a scan in progress, by the first day of its range: where to go on
+//	ledger/<day>/<seq>  binary row ids with fingerprint and revision that one commit added or changed; see segment.go
+//
+// A window's ledger is the fold of its ledger records in the order of seq: the higher seq wins. Every JSON value carries
+// "v": 1; a newer one is refused.
+//
+// Invariants: a row has one entry in a tenant, in the ledger of its owner window, wherever it moves. Memory is changed before
+// the commit; when the commit fails, the Tenant is thrown away and loaded again.
+package state

@@ -1,0 +1,132 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pstncalls/internal/window"
+)
+
+// Version is the newest format of the JSON records that this program reads and writes.
+const Version = 1
+
+// Header is the tenant record.
+type Header struct {
+	V          int         `json:"v"`
+	Start      window.Day  `json:"start"`              // the first window
+	Requests   *Requests   `json:"requests,omitempty"` // of the owner that wrote this, for its successor
+	Conditions []Condition `json:"conditions,omitempty"`
+	NoID       int64       `json:"noId,omitempty"` // events of rows without an id
+}
+
+// Requests are the instants of the requests in the minute before At.
+type Requests struct {
+	At    time.Time   `json:"at"`
+	Used  []time.Time `json:"used"`
+	Limit int         `json:"limit"`
+}
+
+// Condition is something that an operator should know of, until it ends.
+type Condition struct {
+	Name     string    `json:"name"`
+	Since    time.Time `json:"since"`
+	Sentence string    `json:"sentence"`
+}
+
+// Window is the window offset of one day.
+type Window struct {
+	V          int        `json:"v"`
+	Rows       int64      `json:"rows"`      // rows of which at least one event was published
+	Events     int64      `json:"events"`    // all revisions
+	Revisions  int64      `json:"revisions"` // events with a revision above 0
+	Rejects    int64      `json:"rejects"`   // records on the dead-letter topic
+	Vanished   int64      `json:"vanished,omitempty"`
+	Digest     Digest     `json:"digest"`
+	Seq        uint64     `json:"seq,omitempty"`        // of the newest ledger record
+	FirstEvent *time.Time `json:"firstEvent,omitempty"` // the smallest record timestamp of the events
+	Scans      int64      `json:"scans"`                // complete ones
+	Pages      int64      `json:"pages"`                // of the last complete scan
+	LastScan   *time.Time `json:"lastScan,omitempty"`   // when the last complete scan began
+	Settled    *time.Time `json:"settled,omitempty"`
+
+	segments []segment
+	delta    []byte // entries since the last Records, without header
+	dirty    bool   // differs from its record
+}
+
+// Scan is a scan in progress: where a successor goes on.
+type Scan struct {
+	V          int          `json:"v"`
+	Range      window.Range `json:"range"`
+	Begun      time.Time    `json:"begun"`
+	Link       string       `json:"link"` // the next page
+	Pages      int64        `json:"pages"`
+	Rows       int64        `json:"rows"`
+	APIVersion string       `json:"apiVersion"`
+	Endpoint   string       `json:"endpoint"`
+	Privacy    string       `json:"privacy,omitempty"` // id of the privacy rules
+
+	dirty bool
+}
+
+// Record is a key of the state topic, under the tenant, with its value; nil deletes.
+type Record struct {
+	Key   string
+	Value []byte
+}
+
+// DamagedError names a record of the state that cannot be read.
+type DamagedError struct {
+	Key    string
+	Reason string
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("state record %q: %s; restore the state topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true", e.Key, e.Reason)
+}
+
+// ErrNewer says that a record was written by a newer version of the program.
+var ErrNewer = errors.New("written by a newer version of this program: run that version")
+
+// TenantOf returns the tenant that a key belongs to; ok is false for keys that are no tenant's.
+func TenantOf(key string) (tenant string, ok bool) {
+	tenant, rest, ok := strings.Cut(key, "/")
+	return tenant, ok && strings.HasPrefix(rest, "pstn/") && tenant != "claim" && tenant != "signal"
+}
+
+func prefix(tenant string) string { return tenant + "/pstn/" }
+
+func ledgerKey(tenant string, day window.Day, seq uint64) string {
+	return prefix(tenant) + "ledger/" + day.String() + "/" + strconv.FormatUint(seq, 10)
+}
+
+func decodeJSON(key string, value []byte, into any) error {
+	var v struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(value, &v); err != nil {
+		return &DamagedError{key, err.Error()}
+	}
+	if v.V > Version {
+		return fmt.Errorf("state record %q has format %d: %w", key, v.V, ErrNewer)
+	}
+	if v.V < 1 {
+		return &DamagedError{key, "it carries no format version"}
+	}
+	if err := json.Unmarshal(value, into); err != nil {
+		return &DamagedError{key, err.Error()}
+	}
+	return nil
+}
+
+func encodeJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("state: encode %T: %v", v, err)) // unreachable: plain structs
+	}
+	return b
+}

@@ -1,0 +1,195 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"pstncalls/internal/window"
+)
+
+// A ledger record:
+//
+//	byte     format, 1
+//	byte     algorithm of the fingerprints (row.FingerprintAlgorithm), 1
+//	entries, up to the end:
+//	  uvarint  bit 0: the id is text, not a GUID; bit 1: rejected; bit 2: vanished; from bit 3: revision + 1 (0: never published)
+//	  id       16 bytes of the GUID, or uvarint length and text
+//	  8 bytes  fingerprint, big endian
+const (
+	segmentFormat    = 1
+	segmentAlgorithm = 1
+	segmentHeader    = 2
+
+	maxSegmentBytes = 512 << 10
+	// maxEntryBytes bounds one entry: ids are at most 256 bytes and some marks (package row).
+	maxIDBytes    = 512
+	maxEntryBytes = maxIDBytes + 8 + 2*binary.MaxVarintLen32
+)
+
+// A run of mergeRun neighbours of one size class is merged. Two classes below the size that is left alone keep what is written
+// for an entry, in all, near twice its own bytes.
+const (
+	mergeRun    = 64
+	smallBytes  = 16 << 10
+	mediumBytes = 256 << 10
+)
+
+// segment is one ledger record of a window.
+type segment struct {
+	seq  uint64
+	size int
+	data []byte // nil for those that are large enough to be left alone
+}
+
+func (s *segment) class() int {
+	switch {
+	case s.size < smallBytes:
+		return 0
+	case s.size < mediumBytes:
+		return 1
+	}
+	return 2
+}
+
+func newSegment(seq uint64, data []byte) segment {
+	s := segment{seq: seq, size: len(data), data: data}
+	if s.class() == 2 {
+		s.data = nil
+	}
+	return s
+}
+
+func appendEntry(b []byte, e *entry, text string) []byte {
+	head := uint64(e.revision+1) << 3
+	if e.flags&flagText != 0 {
+		head |= 1
+	}
+	if e.flags&flagRejected != 0 {
+		head |= 2
+	}
+	if e.flags&flagVanished != 0 {
+		head |= 4
+	}
+	b = binary.AppendUvarint(b, head)
+	if e.flags&flagText != 0 {
+		b = appendID(b, text)
+	} else {
+		b = append(b, e.key[:]...)
+	}
+	return binary.BigEndian.AppendUint64(b, e.fingerprint)
+}
+
+var errSegment = errors.New("the ledger record is damaged")
+
+// decodeSegment calls fn for each entry of a ledger record, with the text of ids that are not GUIDs.
+func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string)) error {
+	if len(data) < segmentHeader || data[0] == 0 {
+		return errSegment
+	}
+	if data[0] > segmentFormat {
+		return fmt.Errorf("the ledger record has format %d, written by a newer version of this program: run that version", data[0])
+	}
+	if data[1] != segmentAlgorithm {
+		return fmt.Errorf("the ledger record's fingerprints are of algorithm %d, which this version does not know: run a newer version", data[1])
+	}
+	for b := data[segmentHeader:]; len(b) > 0; {
+		head, n := binary.Uvarint(b)
+		if n <= 0 || head>>3 > 1<<31 {
+			return errSegment
+		}
+		b = b[n:]
+		e := entry{revision: int32(int64(head>>3) - 1), owner: uint16(owner)}
+		if head&2 != 0 {
+			e.flags |= flagRejected
+		}
+		if head&4 != 0 {
+			e.flags |= flagVanished
+		}
+		text := ""
+		if head&1 != 0 {
+			l, n := binary.Uvarint(b)
+			if n <= 0 || l > maxIDBytes || l > uint64(len(b)-n) {
+				return errSegment
+			}
+			text = string(b[n : n+int(l)])
+			b = b[n+int(l):]
+			e.key, _ = keyOf(text)
+			e.flags |= flagText
+		} else {
+			if len(b) < 16 {
+				return errSegment
+			}
+			copy(e.key[:], b)
+			b = b[16:]
+		}
+		if len(b) < 8 {
+			return errSegment
+		}
+		e.fingerprint = binary.BigEndian.Uint64(b)
+		b = b[8:]
+		fn(e, text)
+	}
+	return nil
+}
+
+// cut starts a ledger record's bytes.
+func startSegment() []byte { return []byte{segmentFormat, segmentAlgorithm} }
+
+// mergeable returns how many of the last segments should be merged, or 0.
+func mergeable(segs []segment) int {
+	for class := range 2 {
+		run, same := 0, 0
+		for i := len(segs) - 1; i >= 0 && segs[i].class() <= class; i-- {
+			run++
+			if segs[i].class() == class {
+				same++
+			}
+		}
+		if same >= mergeRun {
+			return run
+		}
+	}
+	return 0
+}
+
+// merge folds neighbouring segments into as few as hold them; the later entry of a row wins. The results take the last seqs of
+// the run; the seqs that are free afterwards are returned too.
+func merge(run []segment, owner window.Day) (merged []segment, data [][]byte, freed []uint64, err error) {
+	type place struct {
+		e    entry
+		text string
+	}
+	var order []rowKey
+	rows := map[rowKey]place{}
+	for _, s := range run {
+		err := decodeSegment(s.data, owner, func(e entry, text string) {
+			if _, ok := rows[e.key]; !ok {
+				order = append(order, e.key)
+			}
+			rows[e.key] = place{e, text}
+		})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	cur := startSegment()
+	for _, k := range order {
+		p := rows[k]
+		if len(cur)+maxEntryBytes > maxSegmentBytes {
+			data = append(data, cur)
+			cur = startSegment()
+		}
+		cur = appendEntry(cur, &p.e, p.text)
+	}
+	data = append(data, cur)
+	free := len(run) - len(data)
+	for i, s := range run {
+		if i < free {
+			freed = append(freed, s.seq)
+			continue
+		}
+		merged = append(merged, newSegment(s.seq, data[i-free]))
+	}
+	return merged, data, freed, nil
+}

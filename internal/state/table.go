@@ -1,0 +1,148 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash/maphash"
+
+	"pstncalls/internal/window"
+)
+
+// rowKey identifies a row in memory: the 16 bytes of a GUID, or the first 16 of the SHA-256 of any other id.
+type rowKey [16]byte
+
+// entry is what the ledger holds of one row: 32 bytes.
+type entry struct {
+	key         rowKey
+	fingerprint uint64
+	revision    int32 // of the newest event; -1: none was published
+	owner       uint16
+	flags       flags
+	used        bool
+}
+
+type flags uint8
+
+const (
+	flagRejected flags = 1 << iota // the fingerprint is that of a reject
+	flagText                       // the id is not a GUID: its text is in table.texts
+	flagVanished                   // room for it: a later complete scan did not return the row
+)
+
+func (e *entry) day() window.Day { return window.Day(e.owner) }
+
+// keyOf returns the key of an id, and whether the id is a GUID in the one spelling that a key reads back to.
+func keyOf(id string) (k rowKey, guid bool) {
+	if len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-' {
+		var text [32]byte
+		n := copy(text[:], id[:8])
+		n += copy(text[n:], id[9:13])
+		n += copy(text[n:], id[14:18])
+		n += copy(text[n:], id[19:23])
+		copy(text[n:], id[24:])
+		if _, err := hex.Decode(k[:], text[:]); err == nil && k.guid() == id {
+			return k, true
+		}
+	}
+	sum := sha256.Sum256([]byte(id))
+	copy(k[:], sum[:])
+	return k, false
+}
+
+// guid returns the key as a GUID's text, in lower case.
+func (k rowKey) guid() string {
+	var b [36]byte
+	hex.Encode(b[:], k[:4])
+	b[8] = '-'
+	hex.Encode(b[9:], k[4:6])
+	b[13] = '-'
+	hex.Encode(b[14:], k[6:8])
+	b[18] = '-'
+	hex.Encode(b[19:], k[8:10])
+	b[23] = '-'
+	hex.Encode(b[24:], k[10:])
+	return string(b[:])
+}
+
+// table holds a tenant's entries: open addressing with linear probing, at most 5/6 full and grown by a third, so that a row
+// costs 38 to 52 bytes. Go's map would double, and take up to 75.
+type table struct {
+	seed  maphash.Seed
+	slots []entry
+	n     int
+	texts map[rowKey]string // ids that are not GUIDs
+}
+
+func newTable() *table {
+	return &table{seed: maphash.MakeSeed(), slots: make([]entry, 16), texts: map[rowKey]string{}}
+}
+
+func (t *table) slot(k rowKey) int {
+	h := maphash.Bytes(t.seed, k[:])
+	return int((h >> 32) * uint64(len(t.slots)) >> 32)
+}
+
+// find returns the row's entry, or nil. The pointer is good until the next insert.
+func (t *table) find(k rowKey) *entry {
+	for i := t.slot(k); ; {
+		e := &t.slots[i]
+		if !e.used {
+			return nil
+		}
+		if e.key == k {
+			return e
+		}
+		if i++; i == len(t.slots) {
+			i = 0
+		}
+	}
+}
+
+// put inserts or replaces an entry.
+func (t *table) put(e entry) {
+	e.used = true
+	if old := t.find(e.key); old != nil {
+		*old = e
+		return
+	}
+	if (t.n+1)*6 > len(t.slots)*5 {
+		t.grow()
+	}
+	t.place(e)
+	t.n++
+}
+
+func (t *table) place(e entry) {
+	i := t.slot(e.key)
+	for t.slots[i].used {
+		if i++; i == len(t.slots) {
+			i = 0
+		}
+	}
+	t.slots[i] = e
+}
+
+func (t *table) grow() {
+	old := t.slots
+	t.slots = make([]entry, len(old)+len(old)/3+1)
+	for i := range old {
+		if old[i].used {
+			t.place(old[i])
+		}
+	}
+}
+
+// id returns the row id of an entry.
+func (t *table) id(e *entry) string {
+	if e.flags&flagText != 0 {
+		return t.texts[e.key]
+	}
+	return e.key.guid()
+}
+
+// idHash is the value that stands for an id in a digest; it is the id itself, length first.
+func appendID(b []byte, id string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(id)))
+	return append(b, id...)
+}
