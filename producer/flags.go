@@ -14,7 +14,7 @@ var (
 )
 
 // parseFlags parses args into fs. --help prints the command's help and the flags on stdout; a mistake is a usageError.
-func parseFlags(e env, c *command, fs *flag.FlagSet, args []string, more ...func(io.Writer)) error {
+func parseFlags(e env, c command, fs *flag.FlagSet, args []string, more ...func(io.Writer)) error {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	err := fs.Parse(args)

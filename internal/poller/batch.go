@@ -12,7 +12,8 @@ import (
 )
 
 // batch is one commit in the making: events, rejects and, at the end, the state that goes with them. Its instant is the
-// publish time of all its records.
+// publish time of all its records: the machine's time, as all that Kafka does, for the client counts a record's delivery
+// timeout from its timestamp.
 type batch struct {
 	s       *session
 	now     time.Time
@@ -26,7 +27,7 @@ type batch struct {
 type counts struct{ events, revisions, rejects int }
 
 func newBatch(s *session) *batch {
-	now := s.p.cfg.Clock.Now().Truncate(time.Millisecond)
+	now := time.Now().UTC().Truncate(time.Millisecond)
 	return &batch{s: s, now: now, out: kafka.Batch{At: now}, counts: map[*tenant]*counts{}}
 }
 

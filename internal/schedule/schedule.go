@@ -2,7 +2,7 @@
 //
 // The open window is due every interval. A closed one is due again when its age has doubled, until the lookback: then once
 // more, and that scan settles it. A window that was never read is due at once. The newest comes first, so today's calls do
-// not wait for a backfill; one that has been due for an hour comes before younger ones, so none starves.
+// not wait for a backfill; those that have been due for an hour come before them, the longest first, so none starves.
 package schedule
 
 import (
@@ -95,6 +95,9 @@ func (s Settings) Plan(now time.Time, ws []Window) (due []Item, next time.Time) 
 	slices.SortFunc(due, func(a, b Item) int {
 		if ra, rb := rank(a), rank(b); ra != rb {
 			return ra - rb
+		}
+		if rank(a) == 1 && !a.Due.Equal(b.Due) {
+			return a.Due.Compare(b.Due)
 		}
 		return int(b.Day - a.Day)
 	})

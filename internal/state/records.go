@@ -100,6 +100,12 @@ func TenantOf(key string) (tenant string, ok bool) {
 
 func prefix(tenant string) string { return tenant + "/pstn/" }
 
+func windowKey(tenant string, day window.Day) string {
+	return prefix(tenant) + "window/" + day.String()
+}
+
+func scanKey(tenant string, from window.Day) string { return prefix(tenant) + "scan/" + from.String() }
+
 func ledgerKey(tenant string, day window.Day, seq uint64) string {
 	return prefix(tenant) + "ledger/" + day.String() + "/" + strconv.FormatUint(seq, 10)
 }

@@ -27,12 +27,12 @@ const (
 	maxEntryBytes = maxIDBytes + 8 + 2*binary.MaxVarintLen32
 )
 
-// A run of mergeRun neighbours of one size class is merged. Two classes below the size that is left alone keep what is written
-// for an entry, in all, near twice its own bytes.
+// A run of mergeRun neighbours of one size class is merged. The result is always of a larger class, even for records of one
+// row, so an entry is written at most once a class: three times in all.
 const (
 	mergeRun    = 64
-	smallBytes  = 16 << 10
-	mediumBytes = 256 << 10
+	smallBytes  = mergeRun * 24
+	mediumBytes = mergeRun * smallBytes
 )
 
 // segment is one ledger record of a window.
@@ -88,13 +88,13 @@ func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string))
 		return errSegment
 	}
 	if data[0] > segmentFormat {
-		return fmt.Errorf("the ledger record has format %d, written by a newer version of this program: run that version", data[0])
+		return fmt.Errorf("the ledger record has format %d: %w", data[0], ErrNewer)
 	}
 	if data[1] != segmentAlgorithm {
-		return fmt.Errorf("the ledger record's fingerprints are of algorithm %d, which this version does not know: run a newer version", data[1])
+		return fmt.Errorf("the ledger record's fingerprints are of algorithm %d: %w", data[1], ErrNewer)
 	}
 	for b := data[segmentHeader:]; len(b) > 0; {
-		head, n := binary.Uvarint(b)
+		head, n := uvarint(b)
 		if n <= 0 || head>>3 > 1<<31 {
 			return errSegment
 		}
@@ -108,13 +108,16 @@ func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string))
 		}
 		text := ""
 		if head&1 != 0 {
-			l, n := binary.Uvarint(b)
+			l, n := uvarint(b)
 			if n <= 0 || l > maxIDBytes || l > uint64(len(b)-n) {
 				return errSegment
 			}
 			text = string(b[n : n+int(l)])
 			b = b[n+int(l):]
-			e.key, _ = keyOf(text)
+			var guid bool
+			if e.key, guid = keyOf(text); guid {
+				return errSegment
+			}
 			e.flags |= flagText
 		} else {
 			if len(b) < 16 {
@@ -133,7 +136,16 @@ func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string))
 	return nil
 }
 
-// cut starts a ledger record's bytes.
+// uvarint is binary.Uvarint for the one spelling that appendEntry writes: n is 0 for any other.
+func uvarint(b []byte) (v uint64, n int) {
+	v, n = binary.Uvarint(b)
+	if n > 1 && b[n-1] == 0 {
+		return 0, 0
+	}
+	return v, n
+}
+
+// startSegment returns the header of a ledger record.
 func startSegment() []byte { return []byte{segmentFormat, segmentAlgorithm} }
 
 // mergeable returns how many of the last segments should be merged, or 0.

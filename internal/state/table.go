@@ -141,7 +141,7 @@ func (t *table) id(e *entry) string {
 	return e.key.guid()
 }
 
-// idHash is the value that stands for an id in a digest; it is the id itself, length first.
+// appendID appends an id, length first.
 func appendID(b []byte, id string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(id)))
 	return append(b, id...)

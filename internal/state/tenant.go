@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,6 +58,9 @@ func Load(id string, records map[string][]byte) (t *Tenant, ok bool, err error) 
 		kind, name, _ := strings.Cut(rest, "/")
 		switch kind {
 		case "tenant":
+			if name != "" {
+				return nil, false, &DamagedError{key, "its key has not the form tenant"}
+			}
 			if err := decodeJSON(key, value, &t.Header); err != nil {
 				return nil, false, err
 			}
@@ -76,12 +80,15 @@ func Load(id string, records map[string][]byte) (t *Tenant, ok bool, err error) 
 			if err := decodeJSON(key, value, s); err != nil {
 				return nil, false, err
 			}
+			if key != scanKey(id, s.Range.From) || s.Range.Days() < 1 {
+				return nil, false, &DamagedError{key, fmt.Sprintf("its range is %s", s.Range)}
+			}
 			t.scans[s.Range.From] = s
 		case "ledger":
 			d, n, _ := strings.Cut(name, "/")
 			day, err := window.Parse(d)
 			seq, err2 := strconv.ParseUint(n, 10, 64)
-			if err != nil || err2 != nil {
+			if err != nil || err2 != nil || key != ledgerKey(id, day, seq) || day != window.Day(uint16(day)) {
 				return nil, false, &DamagedError{key, "its key has not the form ledger/<day>/<seq>"}
 			}
 			ledger = append(ledger, ledgerRecord{day, seq, key, value})
@@ -116,11 +123,36 @@ func Load(id string, records map[string][]byte) (t *Tenant, ok bool, err error) 
 				t.rows.texts[e.key] = text
 			}
 		})
+		if errors.Is(err, ErrNewer) {
+			return nil, false, fmt.Errorf("state record %q: %w", r.key, err)
+		}
 		if err != nil {
 			return nil, false, &DamagedError{r.key, err.Error()}
 		}
 	}
-	return t, ok, nil
+	return t, ok, t.checkLedgers()
+}
+
+// checkLedgers compares the ledgers with the counts of their windows: the rows of a ledger record that is lost would be
+// published again as new ones.
+func (t *Tenant) checkLedgers() error {
+	type sum struct{ rows, revisions int64 }
+	sums := map[window.Day]sum{}
+	for i := range t.rows.slots {
+		if e := &t.rows.slots[i]; e.used && e.revision >= 0 {
+			s := sums[e.day()]
+			sums[e.day()] = sum{s.rows + 1, s.revisions + int64(e.revision)}
+		}
+	}
+	for day, w := range t.windows {
+		if w.Settled != nil && len(w.segments) == 0 { // its ledger has been dropped
+			continue
+		}
+		if s := sums[day]; s.rows != w.Rows || s.revisions != w.Revisions {
+			return &DamagedError{windowKey(t.ID, day), fmt.Sprintf("it counts %d rows and %d revisions, its ledger %d and %d", w.Rows, w.Revisions, s.rows, s.revisions)}
+		}
+	}
+	return nil
 }
 
 // Window returns the window offset of a day, made empty where there is none yet.
@@ -209,10 +241,7 @@ func (t *Tenant) Observe(s Seen, p Page) Decision {
 		} else {
 			w.Rows++
 			w.Events++
-			if !s.HasID {
-				t.Header.NoID++
-				t.headerDirty = true
-			}
+			t.countNoID(s)
 		}
 		t.rows.put(n)
 		t.enter(w, &n, id, p)
@@ -243,9 +272,17 @@ func (t *Tenant) Observe(s Seen, p Page) Decision {
 		e.revision++
 		d.Revision = e.revision
 		w.Events++
+		t.countNoID(s)
 	}
 	t.enter(w, e, id, p)
 	return d
+}
+
+func (t *Tenant) countNoID(s Seen) {
+	if !s.HasID {
+		t.Header.NoID++
+		t.headerDirty = true
+	}
 }
 
 // identify resolves the row id (design section 11): rows without an id have no revisions, so one of another content is
@@ -253,12 +290,16 @@ func (t *Tenant) Observe(s Seen, p Page) Decision {
 func (t *Tenant) identify(s Seen) (id string, key rowKey, text bool, e *entry) {
 	key, guid := keyOf(s.ID)
 	e = t.rows.find(key)
-	if s.HasID || e == nil || e.fingerprint == s.Fingerprint {
+	if s.HasID || e != nil && e.fingerprint == s.Fingerprint {
 		return s.ID, key, !guid, e
 	}
-	id = fmt.Sprintf("%s.%016x", s.ID, s.Fingerprint)
-	key, _ = keyOf(id)
-	return id, key, true, t.rows.find(key)
+	other := fmt.Sprintf("%s.%016x", s.ID, s.Fingerprint)
+	otherKey, _ := keyOf(other)
+	known := t.rows.find(otherKey)
+	if e == nil && known == nil {
+		return s.ID, key, !guid, nil
+	}
+	return other, otherKey, true, known
 }
 
 // enter notes a changed entry for the window's next ledger record.
@@ -315,7 +356,7 @@ func (t *Tenant) KeepScan(s Scan) {
 func (t *Tenant) DropScan(from window.Day) {
 	if t.scans[from] != nil {
 		delete(t.scans, from)
-		t.deleted = append(t.deleted, prefix(t.ID)+"scan/"+from.String())
+		t.deleted = append(t.deleted, scanKey(t.ID, from))
 	}
 }
 
@@ -372,12 +413,12 @@ func (t *Tenant) Records() (out []Record, merged bool, err error) {
 			return nil, false, err
 		}
 		out = append(out, rs...)
-		out = append(out, Record{prefix(t.ID) + "window/" + day.String(), encodeJSON(w)})
+		out = append(out, Record{windowKey(t.ID, day), encodeJSON(w)})
 		w.dirty = false
 	}
 	for _, s := range t.Scans() {
 		if s.dirty {
-			out = append(out, Record{prefix(t.ID) + "scan/" + s.Range.From.String(), encodeJSON(s)})
+			out = append(out, Record{scanKey(t.ID, s.Range.From), encodeJSON(s)})
 			s.dirty = false
 		}
 	}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"pstncalls/internal/graphfake"
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/poller"
+)
+
+// static lets a child take over at once, without waiting until the group has missed the one before.
+const static = "KAFKA_GROUP_INSTANCE_ID=crash"
+
+func crashGraph(rowsPerDay int) graphfake.Config {
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	return graphfake.Config{Seed: 7, PageSize: 20, Tenants: []graphfake.TenantConfig{{
+		ID: worldTenant, RowsPerDay: rowsPerDay, Flat: true, From: today.Add(-72 * time.Hour), To: today.Add(-24 * time.Hour),
+		NoIDShare: 0.02, NullCallIDShare: 0.02, RejectShare: 0.01,
+	}}}
+}
+
+func check(t *testing.T, v graphfake.Verdict) {
+	t.Helper()
+	if !v.OK() {
+		t.Errorf("%s", v)
+		for _, d := range v.Details {
+			t.Log(d)
+		}
+	}
+}
+
+// TestCrashPoints kills a producer at every named point, several times deep, and lets another one finish.
+func TestCrashPoints(t *testing.T) {
+	points := []struct {
+		at kafka.Point
+		ns []int
+	}{
+		{kafka.AtFenced, []int{1}}, {kafka.AtClaimed, []int{1}}, {kafka.AtState, []int{1}}, {kafka.AtReady, []int{1}},
+		{poller.AtPage, []int{1, 2, 9}}, {kafka.AtBegin, []int{2, 9}}, {kafka.AtProduced, []int{1, 2, 9}},
+		{kafka.AtEnd, []int{2, 9}}, {kafka.AtCommitted, []int{2, 9}}, {kafka.AtState, []int{20}}, {poller.AtMerge, []int{1, 1}},
+	}
+	const rows = 2 * 4000
+	w := newWorld(t, crashGraph(rows/2), static, "GRAPH_CONCURRENCY=1")
+	fired := 0
+	for _, p := range points {
+		for _, n := range p.ns {
+			at := fmt.Sprintf("%s %d", p.at, n)
+			proc := w.start(at)
+			if !proc.await(30 * time.Second) {
+				t.Fatalf("%s was never reached:\n%.4000s", at, proc.log.String())
+			}
+			fired++
+			if v := w.verdict(); v.Doubled+v.Wrong > 0 {
+				check(t, v)
+				t.Fatalf("after %s", at)
+			}
+		}
+	}
+	last := w.start("none")
+	v := w.settle(rows/2, 30*time.Second)
+	check(t, v)
+	if code := last.stop(); code != exitDone {
+		t.Errorf("exit code %d:\n%s", code, last.log.String())
+	}
+	t.Logf("%d points hit; %s", fired, v)
+
+	// A restart that finds nothing new publishes nothing.
+	again := w.start("none")
+	before := len(w.read("pstn-calls"))
+	time.Sleep(2500 * time.Millisecond) // two polls of the open window
+	again.stop()
+	if after := len(w.read("pstn-calls")); after != before {
+		t.Errorf("a restart published %d events although nothing changed", after-before)
+	}
+}
+
+// TestCrashEndAnswerLost loses the answer to End after the broker has applied it, and kills the producer then: the outcome is
+// known from the state alone.
+func TestCrashEndAnswerLost(t *testing.T) {
+	w := newWorld(t, crashGraph(500), static)
+	for i := range 3 {
+		n := 0
+		shard := kafka.ShardOf(worldTenant, 12)
+		lost := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.RequestTimedOut, Count: 1,
+			TxnID: fmt.Sprintf("pstn-calls-producer.pstn-calls.state.%d", shard),
+			When:  func(kmsg.Request) bool { n++; return n > 4+i }})
+		proc := w.start("none")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		err := lost.Wait(ctx, 1)
+		cancel()
+		if err != nil || lost.Hits() == 0 {
+			t.Fatalf("no answer was lost: %v\n%s", err, proc.log.String())
+		}
+		proc.kill()
+		lost.Remove()
+	}
+	last := w.start("none")
+	v := w.settle(900, 30*time.Second)
+	check(t, v)
+	last.stop()
+	t.Log(v)
+}
+
+// TestCrashRandom kills producers at random instants while the source changes: rows arrive late and are corrected.
+func TestCrashRandom(t *testing.T) {
+	kills := 100
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t, crashGraph(1500), static)
+	// The rows that change are today's: the open window is read every second.
+	today := time.Now().UTC()
+	var ids []string
+	for i := range kills {
+		proc := w.start("none")
+		wait := time.Duration(150+rng.IntN(700)) * time.Millisecond
+		for range 3 {
+			id := fmt.Sprintf("%08x-0000-4000-8000-%012x", i, rng.Uint64()&0xffffffffffff)
+			now := time.Now().Add(20 * time.Millisecond)
+			start := today.Add(-time.Duration(1+rng.IntN(3)) * time.Minute)
+			if start.Day() != today.Day() {
+				start = today
+			}
+			row := map[string]any{"id": id, "callId": "call-" + id[:8], "startDateTime": start.Format("2006-01-02T15:04:05.0000000Z"),
+				"duration": rng.IntN(1000), "charge": 0.25, "currency": "EUR"}
+			if err := w.graph.AddRow(worldTenant, row, now); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+			fixed := ids[rng.IntN(len(ids))]
+			now = now.Add(20 * time.Millisecond)
+			if err := w.graph.CorrectRow(worldTenant, fixed, func(r map[string]any) { r["duration"] = rng.IntN(100000) }, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(wait)
+		proc.kill()
+		if i%25 == 24 {
+			if v := w.verdict(); v.Doubled+v.Wrong > 0 {
+				check(t, v)
+				t.Fatalf("after %d kills, seed %d", i+1, seed)
+			}
+		}
+	}
+	last := w.start("none")
+	v := w.settle(2*1450+len(ids), 30*time.Second)
+	check(t, v)
+	last.stop()
+	t.Logf("%d kills; %s", kills, v)
+	if v.Revisions == 0 {
+		t.Error("no correction was published: the test shows nothing")
+	}
+}
+
+// TestTakeOvers starts a successor while its predecessor is alive and publishing, again and again: both believe for a moment
+// that they own the shard.
+func TestTakeOvers(t *testing.T) {
+	const rows = 2 * 6000
+	w := newWorld(t, crashGraph(rows/2), static, "GRAPH_CONCURRENCY=2")
+	old := w.start("none")
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	for i := range 20 {
+		next := w.start("none")
+		time.Sleep(time.Duration(100+rng.IntN(300)) * time.Millisecond)
+		old.kill()
+		old = next
+		if v := w.verdict(); v.Doubled+v.Wrong > 0 {
+			check(t, v)
+			t.Fatalf("after %d take-overs", i+1)
+		}
+	}
+	v := w.settle(rows-rows/50, 60*time.Second)
+	check(t, v)
+	old.stop()
+	t.Log(v)
+}
+
+// TestReplicas lets three producers share the shards of several tenants, and kills one of them.
+func TestReplicas(t *testing.T) {
+	w := newWorld(t, crashGraph(1500))
+	var replicas []*process
+	for range 3 {
+		replicas = append(replicas, w.start("none"))
+	}
+	time.Sleep(1500 * time.Millisecond)
+	replicas[0].kill()
+	replicas[0] = w.start("none")
+	v := w.settle(2900, 60*time.Second)
+	check(t, v)
+	for _, r := range replicas {
+		if code := r.stop(); code != exitDone {
+			t.Errorf("exit code %d:\n%.4000s", code, r.log.String())
+		}
+	}
+	t.Log(v)
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"pstncalls/schema"
+)
+
+// release is the version that a build names: -ldflags "-X main.release=v1.2.3".
+var release string
+
+func versionCommand() command {
+	return command{
+		name:     "version",
+		synopsis: "prints which build this is",
+		help: `Prints the version, the commit it was built from, and the fingerprint of the event's schema.
+
+Example:
+  producer version --json`,
+		run: runVersion,
+	}
+}
+
+// build says which build the program is.
+type build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"` // commit
+	Time     string `json:"time,omitempty"`     // of the commit
+	Modified bool   `json:"modified"`           // built from a tree that differs from the commit
+	Go       string `json:"go"`
+	Schema   string `json:"schemaFingerprint"`
+}
+
+func version() build {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	return buildOf(info, release)
+}
+
+func buildOf(info *debug.BuildInfo, release string) build {
+	b := build{Version: release, Go: runtime.Version(), Schema: fmt.Sprintf("%016x", schema.PstnCallFingerprint())}
+	if b.Version == "" {
+		b.Version = info.Main.Version
+	}
+	if b.Version == "" {
+		b.Version = "(devel)"
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.time":
+			b.Time = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+// String returns the build in one line.
+func (b build) String() string {
+	parts := []string{"producer " + b.Version}
+	if b.Revision != "" {
+		parts = append(parts, "commit "+b.Revision[:min(len(b.Revision), 12)])
+	}
+	if b.Time != "" {
+		parts = append(parts, b.Time)
+	}
+	if b.Modified {
+		parts = append(parts, "modified")
+	}
+	return strings.Join(append(parts, b.Go, "schema "+b.Schema), ", ")
+}
+
+func runVersion(_ context.Context, e env, args []string) error {
+	fs := flag.NewFlagSet("version", flag.ContinueOnError)
+	asJSON := fs.Bool("json", false, "as one JSON object")
+	if err := parseFlags(e, versionCommand(), fs, args); err != nil {
+		return err
+	}
+	if !*asJSON {
+		_, err := fmt.Fprintln(e.stdout, version())
+		return err
+	}
+	return json.NewEncoder(e.stdout).Encode(version())
+}

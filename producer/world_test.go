@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"pstncalls/internal/config"
+	"pstncalls/internal/graphfake"
+	"pstncalls/internal/kafka"
+)
+
+// childVariable makes the test binary a producer that ends by SIGKILL: "<point> <n>" is where, "" nowhere.
+const childVariable = "PSTNCALLS_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if at, ok := os.LookupEnv(childVariable); ok {
+		os.Exit(child(at))
+	}
+	os.Exit(m.Run())
+}
+
+// child is the real producer, with an observer that kills the process at a point.
+func child(at string) int {
+	var observer kafka.Observer
+	if at != "none" {
+		k := &killer{}
+		if _, err := fmt.Sscanf(at, "%s %d", &k.point, &k.left); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			return exitUsage
+		}
+		observer = k
+	}
+	cfg, err := config.Load(withoutChild(os.Environ()))
+	if err != nil {
+		return report(os.Stderr, "run", err)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() { // the parent closes our stdin to end us in order
+		io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	return report(os.Stderr, "run", serve(ctx, cfg, log, setup{observer: observer, noAdmin: true}))
+}
+
+func withoutChild(environ []string) []string {
+	var out []string
+	for _, kv := range environ {
+		if !strings.HasPrefix(kv, "PSTNCALLS_") {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+// killer kills its own process when a point is reached for the left-th time, after saying so.
+type killer struct {
+	point string
+	left  int
+	mu    sync.Mutex
+}
+
+func (k *killer) Reached(_ int32, p kafka.Point) {
+	if string(p) != k.point {
+		return
+	}
+	k.mu.Lock() // never unlocked by the one that dies: nothing else may go on
+	k.left--
+	if k.left > 0 {
+		k.mu.Unlock()
+		return
+	}
+	fmt.Println("hit", p)
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// world is a simulated Graph and an embedded Kafka in this process; the producers are its children.
+type world struct {
+	t       *testing.T
+	graph   *graphfake.Server
+	kafka   *kfake.Cluster
+	environ []string
+}
+
+const worldTenant = "contoso"
+
+// newWorld has one tenant with the calls of the last days, all visible at once, in small pages.
+func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	cfg.RequestsPerMinute = -1
+	srv := graphfake.New(cfg)
+	web := httptest.NewServer(srv)
+	t.Cleanup(web.Close)
+	w := &world{t: t, graph: srv, kafka: cluster}
+	w.environ = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
+		"GRAPH_AUTH=none", "GRAPH_TENANTS=" + worldTenant, "GRAPH_ENDPOINT=" + web.URL, "GRAPH_REQUESTS_PER_MINUTE=100000",
+		"KAFKA_BROKERS=" + strings.Join(cluster.ListenAddrs(), ","),
+		"POLL_START=72h", "POLL_INTERVAL=1s", "ADMIN_ADDR=127.0.0.1:0",
+	}, more...)
+	return w
+}
+
+// process is a running child.
+type process struct {
+	cmd  *exec.Cmd
+	in   io.Closer
+	hit  atomic.Bool
+	done chan struct{}
+	log  strings.Builder
+	err  error
+}
+
+// start runs a child that kills itself at a point; "none" is nowhere.
+func (w *world) start(at string, more ...string) *process {
+	w.t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), done: make(chan struct{})}
+	p.cmd.Env = append(append([]string{childVariable + "=" + at}, w.environ...), more...)
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p.in = in
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p.cmd.Stderr = &p.log
+	if err := p.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	go func() {
+		defer close(p.done)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			if strings.HasPrefix(s.Text(), "hit ") {
+				p.hit.Store(true)
+			}
+		}
+		p.err = p.cmd.Wait()
+	}()
+	w.t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// stop ends a child in order and returns its exit code.
+func (p *process) stop() int {
+	p.in.Close()
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// await waits for the child's own death and reports whether it died at its point.
+func (p *process) await(d time.Duration) bool {
+	select {
+	case <-p.done:
+	case <-time.After(d):
+		p.kill()
+	}
+	return p.hit.Load()
+}
+
+// verdict compares the topics with the truth as of now.
+func (w *world) verdict() graphfake.Verdict {
+	w.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	var rejects []graphfake.Reject
+	for _, rec := range w.read("pstn-calls.dlq") {
+		rejects = append(rejects, rejectOf(rec))
+	}
+	events := func(yield func(graphfake.Event, error) bool) {
+		for _, rec := range w.read("pstn-calls") {
+			if !yield(eventOf(rec)) {
+				return
+			}
+		}
+	}
+	v, err := graphfake.Compare(w.graph.Truth(worldTenant), events, rejects, graphfake.CompareOptions{AsOf: time.Now()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v
+}
+
+// read returns the committed records of a topic, with a plain consumer: it shares nothing with the program's own reader. The
+// end is found by a read_uncommitted look at the last offset that is no control record... kfake's last stable offset, and
+// a fetch that stays empty.
+func (w *world) read(topic string) []*kgo.Record {
+	w.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	var out []*kgo.Record
+	for len(left) > 0 {
+		quiet, stop := context.WithTimeout(ctx, 2*time.Second)
+		fs := cl.PollFetches(quiet)
+		stop()
+		if errors.Is(quiet.Err(), context.DeadlineExceeded) {
+			return out // aborted records at the end are not delivered: silence is the end
+		}
+		if err := fs.Err(); err != nil {
+			w.t.Fatal(err)
+		}
+		for it := fs.RecordIter(); !it.Done(); {
+			rec := it.Next()
+			if rec.Offset+1 >= left[rec.Partition] {
+				delete(left, rec.Partition)
+			}
+			if !rec.Attrs.IsControl() {
+				out = append(out, rec)
+			}
+		}
+	}
+	return out
+}
+
+// settle waits until the verdict is clean and complete, with a child running, and returns the last one.
+func (w *world) settle(rows int, d time.Duration) graphfake.Verdict {
+	w.t.Helper()
+	deadline := time.Now().Add(d)
+	for {
+		v := w.verdict()
+		if v.OK() && v.Events >= rows || v.Doubled+v.Wrong > 0 || time.Now().After(deadline) {
+			return v
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
