@@ -58,7 +58,7 @@ var libraries = map[string][]string{
 	"golang.org/x/oauth2":                {"internal/graph"},
 	"github.com/twmb/franz-go":           {"internal/kafka", "producer/demo.go", "producer/records.go"}, // records.go: what demo reads back
 	"github.com/twmb/franz-go/pkg/kfake": {"producer/demo.go"},
-	"github.com/twmb/franz-go/pkg/sr":    {"producer/registry.go"},
+	"github.com/twmb/franz-go/pkg/sr":    {"producer/registry.go", "producer/schema.go"},
 	"github.com/hamba/avro":              {"schema"},
 	"github.com/twmb/avro":               {}, // the second decoder of the tests
 	"github.com/prometheus":              {"internal/status", "producer"},

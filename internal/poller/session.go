@@ -282,9 +282,7 @@ func (s *session) advance(f fetched) {
 	}
 	s.end(sc)
 	now := s.p.cfg.Clock.Now()
-	// A row that was left because its page might be older than what is known has to be read again; so has a window whose
-	// pages were not all read in this session.
-	settle := !sc.resumed && !sc.stale && s.p.cfg.Schedule.Settles(sc.rng.To-1, sc.begun)
+	settle := s.settles(sc)
 	t.Scanned(sc.rng, sc.begun, sc.pages, settle, now)
 	level := slog.LevelDebug
 	if sc.news > 0 || settle {
@@ -292,6 +290,26 @@ func (s *session) advance(f fetched) {
 	}
 	t.log.Log(context.Background(), level, "scan complete", "range", sc.rng.String(), "pages", sc.pages, "rows", sc.rows, "news", sc.news,
 		"settled", settle, "took", now.Sub(sc.begun).Round(time.Millisecond))
+}
+
+// settles reports whether a complete scan is its windows' last. A row that was left because its page might be older than what
+// is known has to be read again; so has a window whose pages were not all read in this session. A window that is older than
+// the lookback when it is first read settles with one page; with several, where $skip may have skipped a row, a second scan
+// has to find nothing new.
+func (s *session) settles(sc *scan) bool {
+	sch := s.p.cfg.Schedule
+	if sc.resumed || sc.stale || !sch.Settles(sc.rng.To-1, sc.begun) {
+		return false
+	}
+	for day := sc.rng.From; day < sc.rng.To; day++ {
+		w := sc.tenant.Window(day)
+		known := w.LastScan != nil && !sch.Settles(day, *w.LastScan) // a scan of its regular life
+		again := w.LastScan != nil && sc.news == 0
+		if sc.pages > 1 && !known && !again {
+			return false
+		}
+	}
+	return true
 }
 
 // failed notes an error of a scan: its goroutine waits and asks again.

@@ -44,7 +44,7 @@ func TestLoadEqualsMemory(t *testing.T) {
 				}
 				if r.IntN(10) == 0 {
 					loaded := w.load()
-					if diff := cmp.Diff(show(w.tenant), show(loaded), cmp.AllowUnexported(Digest{})); diff != "" {
+					if diff := cmp.Diff(show(w.tenant), show(loaded), cmp.AllowUnexported(Digest{}, Window{}, Scan{}, segment{})); diff != "" {
 						t.Fatalf("memory (-) and topic (+):\n%s", diff)
 					}
 					w.tenant = loaded // a restart
@@ -79,7 +79,7 @@ func TestMerge(t *testing.T) {
 	if diff := cmp.Diff(map[string]bool{want[0]: true, want[1]: true}, setOf(keys)); diff != "" {
 		t.Errorf("ledger records (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(show(w.tenant), show(w.load()), cmp.AllowUnexported(Digest{})); diff != "" {
+	if diff := cmp.Diff(show(w.tenant), show(w.load()), cmp.AllowUnexported(Digest{}, Window{}, Scan{}, segment{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -235,7 +235,16 @@ func TestGoldenRecords(t *testing.T) {
 			got[k] = hex.EncodeToString(v)
 		}
 	}
-	want := map[string]string{}
+	want := map[string]string{
+		"contoso/pstn/ledger/2024-10-04/1": "0101" +
+			"08" + "9c4984c76c3c427da30cbd0b2eacee90" + "0102030405060708" +
+			"10" + "9c4984c76c3c427da30cbd0b2eacee90" + "1112131415161718" +
+			"03" + "24" + hex.EncodeToString([]byte("9C4984C7-6c3c-427d-a30c-bd0b2eacee90")) + "0000000000000002" +
+			"09" + "02" + "7e68" + "0000000000000003",
+		"contoso/pstn/scan/2024-10-04":   `{"v":1,"range":{"from":"2024-10-04","to":"2024-10-05"},"begun":"2024-10-05T01:02:03.004Z","link":"https://g/?$skip=1","pages":1,"rows":2,"apiVersion":"beta","endpoint":"https://g/beta","privacy":"p"}`,
+		"contoso/pstn/tenant":            `{"v":1,"start":"2024-10-04","requests":{"at":"2024-10-05T01:02:03.004Z","used":["2024-10-05T01:02:03.004Z"],"limit":45},"conditions":[{"name":"graph-unreadable","since":"2024-10-05T01:02:03.004Z","sentence":"why"}],"noId":1}`,
+		"contoso/pstn/window/2024-10-04": `{"v":1,"rows":2,"events":3,"revisions":1,"rejects":1,"digest":"0daa6ce4e416c2a92aadf001ae6f73fc","seq":1,"firstEvent":"1970-01-01T00:00:00.002Z","scans":1,"pages":2,"lastScan":"2024-10-05T01:02:03.004Z","settled":"2024-10-05T01:02:03.004Z"}`,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -99,7 +99,7 @@ func show(t *Tenant) shown {
 	for d, w := range t.windows {
 		c := *w
 		c.segments, c.delta, c.dirty = nil, nil, false
-		if c != (Window{V: Version}) { // an empty one is not written
+		if c.Scans+c.Events+c.Rejects > 0 { // an empty one is not written
 			s.Windows[d] = c
 		}
 	}

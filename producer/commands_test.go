@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"pstncalls/internal/config"
+	"pstncalls/internal/graphfake"
+	"pstncalls/internal/status"
+	"pstncalls/schema"
+)
+
+// invoke runs one command and returns its exit code and what it printed.
+func invoke(ctx context.Context, environ []string, stdin string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = dispatch(ctx, env{environ: environ, stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs}, args)
+	return code, out.String(), errs.String()
+}
+
+// What run publishes, tail prints and simulate --compare finds sound; status says how it stands.
+func TestCommandsAgree(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	o := simulateOptions{reading: "days-exclusive", order: "start", days: 3, rowsPerDay: 40, tenants: list{"contoso"},
+		server: graphfake.Config{Seed: 7, PageSize: 30, RequestsPerMinute: -1}}
+	sim, err := o.newServer(time.Now().UTC())
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph := httptest.NewServer(sim)
+	defer graph.Close()
+	environ := []string{"GRAPH_AUTH=none", "GRAPH_ENDPOINT=" + graph.URL, "GRAPH_TENANTS=contoso", "GRAPH_REQUESTS_PER_MINUTE=10000",
+		"KAFKA_BROKERS=" + broker.ListenAddrs()[0], "POLL_START=72h", "ADMIN_ADDR=127.0.0.1:0"}
+
+	if code, _, stderr := invoke(ctx, environ, "", "tail", "--until-end"); code != exitFailed || !strings.Contains(stderr, "pstn-calls does not exist") {
+		t.Errorf("tail without a topic: exit %d, %s", code, stderr)
+	}
+	if code, _, stderr := invoke(ctx, environ, "", "status"); code != exitFailed || !strings.Contains(stderr, "does not exist") {
+		t.Errorf("status without a topic: exit %d, %s", code, stderr)
+	}
+
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan int, 1)
+	var runLog bytes.Buffer // read after run has ended
+	go func() {
+		ended <- dispatch(running, env{environ: environ, stdout: io.Discard, stderr: &runLog}, []string{"run"})
+	}()
+	defer func() { stop() }()
+	var v status.View
+	for ctx.Err() == nil {
+		v = status.View{}
+		if code, stdout, _ := invoke(ctx, environ, "", "status", "--json"); code == exitDone && json.Unmarshal([]byte(stdout), &v) == nil && allScanned(v) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond) // run is another process in real life: there is nothing to wait on
+	}
+	owned := 0
+	for _, s := range v.Shards {
+		if s.Owner != "" && s.Since != nil {
+			owned++
+		}
+	}
+	stop()
+	if code := <-ended; code != exitDone || !allScanned(v) || owned == 0 {
+		t.Fatalf("run: exit %d, %d shards owned, view %+v\n%s", code, owned, v, runLog.String())
+	}
+
+	code, events, stderr := invoke(ctx, environ, "", "tail", "--from-beginning", "--until-end")
+	if code != exitDone {
+		t.Fatalf("tail: exit %d: %s", code, stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(events), "\n")
+	var rows int64
+	for _, w := range v.Tenants[0].Windows {
+		rows += w.Rows
+	}
+	if rows == 0 || int64(len(lines)) < rows {
+		t.Errorf("status counts %d rows, tail printed %d lines", rows, len(lines))
+	}
+	var l map[string]any
+	if err := json.Unmarshal([]byte(lines[0]), &l); err != nil {
+		t.Fatal(err)
+	}
+	if h, _ := l["headers"].(map[string]any); h[schema.HeaderSubject] != l["key"] || l["value"].(map[string]any)["tenantId"] != "contoso" {
+		t.Errorf("line %v", l)
+	}
+	if _, three, _ := invoke(ctx, environ, "", "tail", "--from-beginning", "--count", "3"); strings.Count(three, "\n") != 3 {
+		t.Errorf("--count 3 printed %q", three)
+	}
+
+	_, rejects, _ := invoke(ctx, environ, "", "tail", "--dlq", "--from-beginning", "--until-end")
+	file := filepath.Join(t.TempDir(), "rejects")
+	if err := os.WriteFile(file, []byte(rejects), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	judge := func(stdin string) (int, string) {
+		code, stdout, stderr := invoke(ctx, nil, stdin, "simulate", "--compare", graph.URL, "--dlq", file, "--settle", "10m", "--since", time.Now().UTC().AddDate(0, 0, -3).Format(time.DateOnly))
+		return code, stdout + stderr
+	}
+	if code, said := judge(events); code != exitDone || !strings.Contains(said, "lost=0 doubled=0 wrong=0") || strings.Contains(said, "rows=0") {
+		t.Errorf("compare: exit %d, %s", code, said)
+	}
+	if code, said := judge(events + lines[0] + "\n"); code != exitFailed || !strings.Contains(said, "doubled=1") {
+		t.Errorf("compare with an event twice: exit %d, %s", code, said)
+	}
+	if code, said := judge(strings.Join(lines[:len(lines)/2], "\n")); code != exitFailed || strings.Contains(said, "lost=0") {
+		t.Errorf("compare with half of the events: exit %d, %s", code, said)
+	}
+	if code, text, _ := invoke(ctx, environ, "", "status"); code != exitDone || !strings.Contains(text, "tenant contoso") || !strings.Contains(text, "open") {
+		t.Errorf("status: exit %d\n%s", code, text)
+	}
+
+	// A value that nobody can read: a line with an error, and exit code 1 at the end.
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "pstn-calls", Value: []byte("junk")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	code, bad, stderr := invoke(ctx, environ, "", "tail", "--from-beginning", "--until-end")
+	if code != exitFailed || strings.Count(bad, `"error":`) != 1 || strings.Count(bad, "\n") != len(lines)+1 || !strings.Contains(stderr, "1 of") {
+		t.Errorf("tail over junk: exit %d, %s", code, stderr)
+	}
+	// Following ends with the signal, and that is no failure.
+	signalled, signal := context.WithCancel(ctx)
+	signal()
+	if code, _, stderr := invoke(signalled, environ, "", "tail"); code != exitDone {
+		t.Errorf("interrupted tail: exit %d, %s", code, stderr)
+	}
+}
+
+func allScanned(v status.View) bool {
+	if len(v.Tenants) != 1 || len(v.Tenants[0].Windows) < 4 {
+		return false
+	}
+	for _, w := range v.Tenants[0].Windows {
+		if w.LastScan == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func TestHealth(t *testing.T) {
+	h := status.NewHealth("v", prometheus.NewRegistry())
+	srv := httptest.NewServer(h.Handler())
+	defer srv.Close()
+	u, _ := url.Parse(srv.URL)
+	environ := []string{"ADMIN_ADDR=0.0.0.0:" + u.Port()}
+	if code, out, _ := invoke(t.Context(), environ, "", "health"); code != exitFailed || out != "not ready: starting\n" {
+		t.Errorf("not ready: exit %d, %q", code, out)
+	}
+	if code, out, _ := invoke(t.Context(), environ, "", "health", "--live"); code != exitDone || out != "ok\n" {
+		t.Errorf("live: exit %d, %q", code, out)
+	}
+	h.SetReady(true, "")
+	if code, out, _ := invoke(t.Context(), environ, "", "health"); code != exitDone || out != "ready\n" {
+		t.Errorf("ready: exit %d, %q", code, out)
+	}
+	if code, _, _ := invoke(t.Context(), []string{"ADMIN_ADDR=nonsense"}, "", "health"); code != exitUsage {
+		t.Errorf("nonsense: exit %d", code)
+	}
+	for addr, want := range map[string]string{":81": "127.0.0.1:81", "[::]:81": "localhost:81", "10.1.2.3:81": "10.1.2.3:81"} {
+		if got, err := adminAddr(addr); got != want || err != nil {
+			t.Errorf("%s: %s, %v", addr, got, err)
+		}
+	}
+	if got := lookup(nil, "ADMIN_ADDR"); got != "127.0.0.1:8080" {
+		t.Errorf("default %q", got)
+	}
+}
+
+func TestSchemaCommand(t *testing.T) {
+	refuse, away := false, 1
+	var asked []string
+	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		switch {
+		case away > 0:
+			away--
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case refuse:
+			w.WriteHeader(http.StatusConflict)
+			io.WriteString(w, `{"error_code":409,"message":"charge: TYPE_MISMATCH"}`)
+		case strings.HasPrefix(r.URL.Path, "/compatibility"):
+			io.WriteString(w, `{"is_compatible":false,"messages":["charge: TYPE_MISMATCH"]}`)
+		default:
+			io.WriteString(w, `{"id":7}`)
+		}
+	}))
+	defer reg.Close()
+	environ := []string{"KAFKA_BROKERS=127.0.0.1:1", "SCHEMA_REGISTRY_URL=" + reg.URL}
+	if _, out, _ := invoke(t.Context(), nil, "", "schema"); strings.TrimSpace(out) != strings.TrimSpace(schema.PstnCallSchema()) {
+		t.Errorf("printed %q", out)
+	}
+	code, out, stderr := invoke(t.Context(), environ, "", "schema", "--register")
+	if code != exitDone || out != "registered: subject=pstn-calls-value id=7\n" || away != 0 || len(asked) != 2 {
+		t.Errorf("register: exit %d, %q %q, asked %q", code, out, stderr, asked)
+	}
+	if code, _, stderr := invoke(t.Context(), environ, "", "schema", "--check"); code != exitFailed || !strings.Contains(stderr, "TYPE_MISMATCH") {
+		t.Errorf("check: exit %d, %q", code, stderr)
+	}
+	refuse, asked = true, nil
+	if code, _, stderr := invoke(t.Context(), environ, "", "schema", "--register"); code != exitFailed || !strings.Contains(stderr, "TYPE_MISMATCH") || len(asked) != 1 {
+		t.Errorf("refused: exit %d, %q, asked %q", code, stderr, asked)
+	}
+	if code, _, _ := invoke(t.Context(), environ[:1], "", "schema", "--check"); code != exitUsage {
+		t.Errorf("without a registry: exit %d", code)
+	}
+}
+
+func TestFramers(t *testing.T) {
+	u, _ := url.Parse("https://user:secret@registry:8081/base")
+	f := newConfluentFramer(258, u)
+	if got, want := f.DataSchema(), "https://registry:8081/base/schemas/ids/258"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if id, payload, err := schema.SplitConfluent(f.Frame([]byte("x"))); id != 258 || string(payload) != "x" || err != nil {
+		t.Errorf("%d %q %v", id, payload, err)
+	}
+	if payload, err := schema.SplitSingleObject(singleObjectFramer{}.Frame([]byte("x"))); string(payload) != "x" || err != nil {
+		t.Errorf("%q %v", payload, err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.0.0"}, Settings: []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.time", Value: "2026-11-01T00:00:00Z"}, {Key: "vcs.modified", Value: "true"}}}
+	got := buildOf(info, "v2")
+	want := got
+	want.Version, want.Revision, want.Time, want.Modified = "v2", "0123456789abcdef", "2026-11-01T00:00:00Z", true
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if b := buildOf(info, ""); b.Version != "v1.0.0" {
+		t.Errorf("without a release: %s", b.Version)
+	}
+}
+
+func TestHelpOfEachCommand(t *testing.T) {
+	for _, c := range commands() {
+		if code, out, _ := invoke(t.Context(), nil, "", c.name, "--help"); code != exitDone || !strings.Contains(out, "Example:") {
+			t.Errorf("%s --help: exit %d, %q", c.name, code, out)
+		}
+		if code, _, stderr := invoke(t.Context(), nil, "", c.name, "--nonsense"); code != exitUsage || !strings.Contains(stderr, "Try:") {
+			t.Errorf("%s --nonsense: exit %d, %q", c.name, code, stderr)
+		}
+	}
+	for _, kind := range strings.FieldsFunc(faultKinds, func(r rune) bool { return strings.ContainsRune(", \n", r) }) {
+		if _, err := graphfake.ParseFault(kind + ":status=500"); err != nil {
+			t.Errorf("the help names %s: %v", kind, err)
+		}
+	}
+	for _, v := range config.Manual() {
+		if v.Meaning == "" {
+			t.Errorf("%s has no meaning", v.Name)
+		}
+	}
+}
