@@ -81,6 +81,9 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		case previous != nil && previous.Released != nil && st.Header.Requests != nil:
 			src.Budget.Restore(st.Header.Requests.Used)
 		}
+		if r := st.Header.Requests; r == nil || r.Limit != src.Budget.Limit() {
+			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
+		}
 		for _, c := range st.Header.Conditions {
 			p.cfg.Metrics.Condition.WithLabelValues(name, c.Name).Set(1)
 		}
@@ -125,12 +128,7 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 func (s *session) release(cancel context.CancelFunc) error {
 	cancel()
 	s.workers.Wait()
-	now := s.p.cfg.Clock.Now()
-	for _, t := range s.tenants {
-		t.SetHeader(func(h *state.Header) {
-			h.Requests = &state.Requests{At: now, Used: t.source.Budget.Used(), Limit: t.source.Budget.Limit()}
-		})
-	}
+	s.countRequests()
 	recs, err := s.records()
 	if err != nil {
 		return err
@@ -371,7 +369,18 @@ func (s *session) flush() error {
 	if s.flushDue().After(s.p.cfg.Clock.Now()) {
 		return nil
 	}
+	s.countRequests()
 	return newBatch(s).commit()
+}
+
+// countRequests puts the last minute's requests into the tenant records: for a successor, and for status.
+func (s *session) countRequests() {
+	now := s.p.cfg.Clock.Now()
+	for _, t := range s.tenants {
+		t.SetHeader(func(h *state.Header) {
+			h.Requests = &state.Requests{At: now, Used: t.source.Budget.Used(), Limit: t.source.Budget.Limit()}
+		})
+	}
 }
 
 // records returns what differs from the state topic.
