@@ -48,13 +48,20 @@ func (c *Cluster) RunMembers(ctx context.Context, work func(ctx context.Context,
 	defer cl.Close()
 	cl.PauseFetchTopics(c.cfg.Topics.State) // membership only: nothing is ever consumed through the group
 
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel(nil)
+	watch.Go(func() { c.watch(ctx, cl) })
+
+	var said time.Time
 	for ctx.Err() == nil {
 		fs := cl.PollFetches(ctx)
 		if fs.IsClientClosed() {
 			break
 		}
 		for _, e := range fs.Errors() {
-			if ctx.Err() == nil && !errors.Is(e.Err, context.Canceled) {
+			if ctx.Err() == nil && !errors.Is(e.Err, context.Canceled) && time.Since(said) >= sayAgain {
+				said = time.Now()
 				c.cfg.Log.Warn("consumer group", "group", c.cfg.Group, "error", Explain(e.Err))
 			}
 		}
@@ -76,6 +83,42 @@ func (c *Cluster) RunMembers(ctx context.Context, work func(ctx context.Context,
 		return cause
 	}
 	return nil
+}
+
+const (
+	pingEvery = 5 * time.Second
+	sayAgain  = time.Minute // an outage that lasts is logged this often
+)
+
+// watch says when no broker answers, once a minute while that lasts, and when one does again: a shard that has nothing to
+// commit would not notice.
+func (c *Cluster) watch(ctx context.Context, cl *kgo.Client) {
+	var since, said time.Time
+	for {
+		select {
+		case <-time.After(pingEvery):
+		case <-ctx.Done():
+			return
+		}
+		ping, cancel := context.WithTimeout(ctx, pingEvery)
+		err := cl.Ping(ping)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && !since.IsZero():
+			c.cfg.Log.Info("Kafka answers again", "away", time.Since(since).Round(time.Second).String())
+			since, said = time.Time{}, time.Time{}
+		case err != nil:
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(said) >= sayAgain {
+				said = time.Now()
+				c.cfg.Log.Warn("no broker answers; what is not committed waits", "for", time.Since(since).Round(time.Second).String(), "error", Explain(err))
+			}
+		}
+	}
 }
 
 type members struct {
@@ -139,5 +182,5 @@ func (m *members) stopAll() {
 		parts[""] = append(parts[""], shard)
 	}
 	m.mu.Unlock()
-	m.revoked(nil, nil, parts)
+	m.revoked(m.ctx, nil, parts)
 }

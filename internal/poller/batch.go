@@ -15,13 +15,12 @@ import (
 // publish time of all its records: the machine's time, as all that Kafka does, for the client counts a record's delivery
 // timeout from its timestamp.
 type batch struct {
-	s       *session
-	now     time.Time
-	out     kafka.Batch
-	counts  map[*tenant]*counts
-	headers []schema.Header
-	avro    []byte
-	err     error
+	s      *session
+	now    time.Time
+	out    kafka.Batch
+	counts map[*tenant]*counts
+	avro   []byte
+	err    error
 }
 
 type counts struct{ events, revisions, rejects int }

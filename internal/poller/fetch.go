@@ -73,7 +73,7 @@ func (f *fetcher) run(ctx context.Context) {
 		link = next
 		failures++
 		tries++
-		report := fetched{scan: f.scan, err: err, wait: waitFor(err, failures)}
+		report := fetched{scan: f.scan, received: f.counter.Add(1), err: err, wait: waitFor(err, failures)}
 		var ge *graph.Error
 		if errors.As(err, &ge) && ge.Class == graph.Permanent || tries >= linkTries {
 			if link != "" {

@@ -313,6 +313,7 @@ func (s *session) settles(sc *scan) bool {
 // failed notes an error of a scan: its goroutine waits and asks again.
 func (s *session) failed(f fetched) {
 	sc := f.scan
+	sc.seen = f.received
 	sc.tenant.log.Warn("scan waits", "range", sc.rng.String(), "page", sc.pages+1, "error", f.err, "wait", f.wait.Round(time.Millisecond), "restart", f.restart)
 	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
 	if f.restart {

@@ -9,7 +9,7 @@ func FuzzDecodeSegment(f *testing.F) {
 	one := appendEntry(startSegment(), &entry{revision: -1, flags: flagRejected}, "")
 	f.Add(one)
 	f.Add(appendEntry(one, &entry{revision: 1<<31 - 1, flags: flagText | flagVanished}, "text"))
-	f.Add([]byte{1, 1, 0x80, 0})
+	f.Add(append([]byte{1, 1, 0x80, 0}, make([]byte, 24)...)) // an overlong head
 	f.Add([]byte{1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		again := startSegment()

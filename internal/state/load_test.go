@@ -102,9 +102,8 @@ func TestLedgerBytesWritten(t *testing.T) {
 	}{
 		{"pages of 1,000 rows", 1000, 300, guidOf, 3},
 		{"4,000 rows", 4000, 70, guidOf, 3},
-		{"twenty rows", 20, 5000, guidOf, 3.05},
-		// The two bytes of each record's header are not small beside a row of 25.
-		{"single rows", 1, 20000, guidOf, 3.2},
+		{"twenty rows", 20, 5000, guidOf, 3},
+		{"single rows", 1, 20000, guidOf, 3},
 		{"long text ids", 1000, 40, func(n int) string { return fmt.Sprintf("%0256d", n) }, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,6 +162,7 @@ func TestLoadRefuses(t *testing.T) {
 		newer  bool
 	}{
 		{"segment truncated", set(ledger(2), raw[:len(raw)-1]), ledger(2), false},
+		{"segment with an id too long", set(ledger(2), appendEntry(startSegment(), &entry{flags: flagText}, strings.Repeat("x", maxIDBytes+1))), "is damaged", false},
 		{"segment empty", set(ledger(2), []byte{}), ledger(2), false},
 		{"segment lost", drop(ledger(2)), win, false},
 		{"segment twice under other seqs", set(prefix(testTenant)+"ledger/"+day0.String()+"/02", raw), "/02", false},
