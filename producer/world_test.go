@@ -98,6 +98,7 @@ type world struct {
 	t       *testing.T
 	graph   *graphfake.Server
 	kafka   *kfake.Cluster
+	loss    *loss
 	environ []string
 }
 
@@ -106,7 +107,8 @@ const worldTenant = "contoso"
 // newWorld has one tenant with the calls of the last days, all visible at once, in small pages.
 func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	loss := &loss{}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(loss.listen))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +117,7 @@ func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
 	srv := graphfake.New(cfg)
 	web := httptest.NewServer(srv)
 	t.Cleanup(web.Close)
-	w := &world{t: t, graph: srv, kafka: cluster}
+	w := &world{t: t, graph: srv, kafka: cluster, loss: loss}
 	w.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 		"GRAPH_AUTH=none", "GRAPH_TENANTS=" + worldTenant, "GRAPH_ENDPOINT=" + web.URL, "GRAPH_REQUESTS_PER_MINUTE=100000",

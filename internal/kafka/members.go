@@ -74,6 +74,7 @@ func (c *Cluster) RunMembers(ctx context.Context, work func(ctx context.Context,
 	}
 	// In order: shards end and release their claims, then the group learns of it, then somebody else starts.
 	m.stopAll()
+	m.all.Wait() // also those that a revocation is just ending
 	leave, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer done()
 	if err := cl.LeaveGroupContext(leave); err != nil {
@@ -128,6 +129,7 @@ type members struct {
 
 	mu      sync.Mutex
 	running map[int32]*shardRun
+	all     sync.WaitGroup // every work that was started
 }
 
 type shardRun struct {
@@ -146,12 +148,12 @@ func (m *members) assigned(_ context.Context, _ *kgo.Client, parts map[string][]
 			ctx, cancel := context.WithCancel(m.ctx)
 			run := &shardRun{cancel: cancel, done: make(chan struct{})}
 			m.running[shard] = run
-			go func() {
+			m.all.Go(func() {
 				defer close(run.done)
 				if err := m.work(ctx, shard); err != nil && ctx.Err() == nil {
 					m.fail(fmt.Errorf("shard %d: %w", shard, err))
 				}
-			}()
+			})
 		}
 	}
 }

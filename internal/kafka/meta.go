@@ -56,6 +56,10 @@ func decode(topic, key string, value []byte, into any) error {
 		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: " + err.Error(),
 			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
 	}
+	if v.V < 1 {
+		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: it has no format version",
+			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
+	}
 	if v.V > FormatVersion {
 		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key),
 			Reason: fmt.Sprintf("it has format %d, written by a newer version of this program, which reads up to %d", v.V, FormatVersion),
@@ -238,8 +242,14 @@ func (c *Cluster) writeMeta(ctx context.Context, shard int32, m Meta) error {
 	if err != nil {
 		return err
 	}
-	if len(snap.State) > 0 || snap.Mark.N > 0 {
-		return nil // another replica was faster and is at work already
+	topic := c.cfg.Topics.State
+	// Nobody works under this claim: left standing, it would look like a crashed owner, and an owner would stand down before it.
+	now := time.Now().UTC()
+	claim := s.claim
+	claim.Released = &now
+	ws := []toWrite{{topic: topic, partition: shard, rec: Record{Key: []byte(claimPrefix + c.cfg.Group), Value: encode(claim)}}}
+	if len(snap.State) == 0 && snap.Mark.N == 0 { // otherwise another replica was faster and is at work already
+		ws = append(ws, toWrite{topic: topic, partition: shard, rec: Record{Key: []byte(metaKey), Value: encode(m)}})
 	}
-	return s.transact([]toWrite{{topic: c.cfg.Topics.State, partition: shard, rec: Record{Key: []byte(metaKey), Value: encode(m)}}})
+	return s.transact(ws)
 }

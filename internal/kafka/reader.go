@@ -84,7 +84,16 @@ func (r *Reader) Partition(ctx context.Context, topic string, partition int32, f
 	}
 }
 
+// finalError is an error that reading again does not mend.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
+
 func transient(err error) bool {
+	var final finalError
+	if errors.As(err, &final) {
+		return false
+	}
 	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) || denied(err) {
 		return errors.Is(err, kerr.UnknownTopicID) // a stale id is looked up again; an unknown name stays unknown
 	}
@@ -130,7 +139,7 @@ func (r *Reader) fetch(ctx context.Context, topic string, partition int32, pos i
 		return nil, pos, err
 	}
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, pos, errors.New("the broker's fetch response does not hold the one partition that was asked for")
+		return nil, pos, finalError{errors.New("the broker's fetch response does not hold the one partition that was asked for")}
 	}
 	rp := &resp.Topics[0].Partitions[0]
 	if rp.ErrorCode == kerr.OffsetOutOfRange.Code {
@@ -141,7 +150,7 @@ func (r *Reader) fetch(ctx context.Context, topic string, partition int32, pos i
 		if start > pos {
 			return nil, start, nil // retention or DeleteRecords took what lay before
 		}
-		return nil, pos, fmt.Errorf("the log ends before offset %d: it was truncated or re-created", pos)
+		return nil, pos, finalError{fmt.Errorf("the log ends before offset %d: it was truncated or re-created", pos)}
 	}
 	if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
 		return nil, pos, err
@@ -150,7 +159,7 @@ func (r *Reader) fetch(ctx context.Context, topic string, partition int32, pos i
 		Offset: pos, IsolationLevel: kgo.ReadCommitted(), Topic: topic, Partition: partition,
 	}, rp, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil {
-		return nil, pos, fp.Err
+		return nil, pos, finalError{fmt.Errorf("damaged batch: %w", fp.Err)}
 	}
 	return fp.Records, next, nil
 }

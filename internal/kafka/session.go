@@ -265,6 +265,7 @@ func (c *Cluster) newestClaim(ctx context.Context, r *Reader, shard int32) (Clai
 			return claim, err
 		}
 		if string(rec.Key) == claimPrefix+c.cfg.Group && rec.Value != nil {
+			claim = Claim{} // decoding would leave an older claim's Released in place
 			if err := decode(topic, string(rec.Key), rec.Value, &claim); err != nil {
 				return claim, err
 			}

@@ -24,6 +24,7 @@ type scan struct {
 	pages   int64
 	rows    int64
 	news    int64  // events and rejects
+	failing bool   // its last attempt failed, and no new page has come since
 	stale   bool   // a row was left because the page might be older than what is known
 	seen    uint64 // the number at which its last processed page had been received
 	cancel  context.CancelFunc
@@ -35,6 +36,7 @@ type fetched struct {
 	page            *graph.Page
 	rows            []row.Row
 	asked, received uint64
+	progress        bool // it ends what had been wrong: it has rows, or is the last, and was not read before by this scan
 
 	err     error
 	wait    time.Duration
@@ -58,17 +60,23 @@ type fetcher struct {
 	limit   int // bytes of an event's record
 	counter *atomic.Uint64
 	out     chan<- fetched
+
+	// known are the links whose pages were read. Pages that come round again, and empty ones, are no progress: or links in a
+	// loop, and pages without end, would neither be waited for longer and longer nor begun anew.
+	known map[string]bool
+	moved bool // progress since the last error
 }
 
 func (f *fetcher) run(ctx context.Context) {
 	link, failures, tries := f.scan.link, 0, 0
+	f.known = map[string]bool{}
 	for {
 		done, next, err := f.read(ctx, link)
 		if done || ctx.Err() != nil {
 			return
 		}
-		if next != link {
-			failures, tries = 0, 0
+		if f.moved {
+			failures, tries, f.moved = 0, 0, false
 		}
 		link = next
 		failures++
@@ -99,6 +107,9 @@ func (f *fetcher) read(ctx context.Context, link string) (done bool, next string
 		for i, raw := range page.Rows {
 			out.rows[i] = f.row(raw)
 		}
+		out.progress = !f.known[link] && (len(page.Rows) > 0 || page.Link == "")
+		f.known[link] = true
+		f.moved = f.moved || out.progress
 		if !f.send(ctx, out) {
 			return true, link, nil
 		}

@@ -253,7 +253,7 @@ func (s *session) handle(fs []fetched) error {
 		b.page(f)
 		s.advance(f)
 	}
-	if b.empty() {
+	if b.err == nil && b.empty() {
 		return nil
 	}
 	return b.commit()
@@ -267,7 +267,12 @@ func (s *session) advance(f fetched) {
 	sc.rows += int64(len(f.rows))
 	sc.seen = f.received
 	sc.link = f.page.Link
-	s.endCondition(t, conditionSource)
+	if f.progress {
+		sc.failing = false
+		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) {
+			s.endCondition(t, conditionSource)
+		}
+	}
 	lowest := f.received
 	for _, o := range t.scans {
 		lowest = min(lowest, o.seen)
@@ -315,6 +320,7 @@ func (s *session) failed(f fetched) {
 	sc := f.scan
 	sc.seen = f.received
 	sc.tenant.log.Warn("scan waits", "range", sc.rng.String(), "page", sc.pages+1, "error", f.err, "wait", f.wait.Round(time.Millisecond), "restart", f.restart)
+	sc.failing = true
 	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
 	if f.restart {
 		sc.begun = s.p.cfg.Clock.Now()

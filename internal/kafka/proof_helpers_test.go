@@ -1,0 +1,281 @@
+package kafka_test
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"pstncalls/internal/kafka"
+	"pstncalls/schema"
+)
+
+// process is this package as one process on a cluster has it.
+type process struct {
+	*kafka.Cluster
+	cfg kafka.Config
+}
+
+// newCluster returns a cluster with topics of its own: on the brokers that PSTNCALLS_TEST_KAFKA names, else on a fake one.
+func newCluster(t testing.TB) *process {
+	t.Helper()
+	if brokers := os.Getenv("PSTNCALLS_TEST_KAFKA"); brokers != "" {
+		return newAt(t, strings.Split(brokers, ","), "t"+strings.ToLower(rand.Text()[:10]))
+	}
+	_, c := newFake(t)
+	return c
+}
+
+// newFake returns a fake cluster, for the tests that inject faults.
+func newFake(t testing.TB, opts ...kfake.Opt) (*kfake.Cluster, *process) {
+	t.Helper()
+	fake, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	return fake, newAt(t, fake.ListenAddrs(), "pstn")
+}
+
+func newAt(t testing.TB, brokers []string, name string) *process {
+	t.Helper()
+	return with(t, &process{cfg: kafka.Config{Brokers: brokers, Group: name + "-group", SessionTimeout: 6 * time.Second, Host: "host", Instance: "first",
+		Topics: kafka.Topics{Events: name + "-calls", State: name + "-state", DLQ: name + "-dlq", Watermark: name + "-watermark"}}}, func(*kafka.Config) {})
+}
+
+// with returns another process on the same cluster.
+func with(t testing.TB, c *process, change func(*kafka.Config)) *process {
+	t.Helper()
+	cfg := c.cfg
+	change(&cfg)
+	cl, err := kafka.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &process{Cluster: cl, cfg: cfg}
+}
+
+func as(t testing.TB, c *process, instance string) *process {
+	return with(t, c, func(cfg *kafka.Config) { cfg.Instance = instance })
+}
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// createTopics creates the four topics small: two partitions of state, three of events.
+func createTopics(t testing.TB, c *process) {
+	t.Helper()
+	tp := c.cfg.Topics
+	createTopic(t, c, tp.Events, 3, "delete")
+	createTopic(t, c, tp.State, 2, "compact")
+	createTopic(t, c, tp.DLQ, 3, "delete")
+	createTopic(t, c, tp.Watermark, 1, "compact")
+}
+
+func createTopic(t testing.TB, c *process, name string, partitions int32, policy string) {
+	t.Helper()
+	admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
+		resp, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{"cleanup.policy": &policy}, name)
+		return errors.Join(err, resp.Err)
+	})
+}
+
+func deleteTopic(t testing.TB, c *process, name string) {
+	t.Helper()
+	admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
+		resp, err := adm.DeleteTopic(ctx, name)
+		return errors.Join(err, resp.Err)
+	})
+}
+
+func admin(t testing.TB, c *process, fn func(context.Context, *kadm.Client) error) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := fn(testContext(t), kadm.NewClient(cl)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// prepared returns a cluster with small topics that is ready for work.
+func prepared(t testing.TB, c *process) kafka.Layout {
+	t.Helper()
+	createTopics(t, c)
+	return prepare(t, c)
+}
+
+func prepare(t testing.TB, c *process) kafka.Layout {
+	t.Helper()
+	l, err := c.Prepare(testContext(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func open(t testing.TB, c *process, shard int32, l kafka.Layout) (*kafka.Session, *kafka.Snapshot) {
+	t.Helper()
+	s, snap, err := c.Open(testContext(t), shard, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, snap
+}
+
+func commit(t testing.TB, s *kafka.Session, b kafka.Batch) {
+	t.Helper()
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rec(key, value string) kafka.Record { return kafka.Record{Key: []byte(key), Value: []byte(value)} }
+
+// batch is a commit of one event, one reject and one state record, all named after name.
+func batch(s *kafka.Session, name string) kafka.Batch {
+	return kafka.Batch{Events: []kafka.Record{event(s.Shard(), s.Next(), name)}, Rejects: []kafka.Record{rec(name, "reject")},
+		State: []kafka.Record{rec("contoso/pstn/"+name, name)}, Watermarks: []kafka.Record{rec("contoso", name)}, At: time.Now()}
+}
+
+func event(shard int32, n int64, name string) kafka.Record {
+	e := rec(name, "event")
+	e.Headers = []schema.Header{{Key: schema.HeaderCommit, Value: fmt.Appendf(nil, "%d/%d", shard, n)}}
+	return e
+}
+
+// produce writes records by a client that knows nothing of sessions: in one transaction of txid, left undecided if decide is nil.
+func produce(t testing.TB, c *process, txid string, decide *kgo.TransactionEndTry, rs ...*kgo.Record) *kgo.Client {
+	t.Helper()
+	ctx := testContext(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...), kgo.TransactionalID(txid), kgo.TransactionTimeout(20*time.Second),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(ctx, rs...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if decide != nil {
+		if err := cl.EndTransaction(ctx, *decide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cl
+}
+
+var (
+	doCommit = kgo.TryCommit
+	doAbort  = kgo.TryAbort
+)
+
+func at(topic string, partition int32, key, value string) *kgo.Record {
+	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: []byte(value)}
+}
+
+// dump returns what a read_committed consumer sees of a topic, by partition and offset: a plain consumer, not our Reader. Its
+// control records tell it when it has reached the last stable offset.
+func dump(t testing.TB, c *process, topic string) []*kgo.Record {
+	t.Helper()
+	ctx := testContext(t)
+	starts, ends := offsets(t, c, topic, (*kadm.Client).ListStartOffsets), offsets(t, c, topic, (*kadm.Client).ListCommittedOffsets)
+	from := map[int32]kgo.Offset{}
+	for p, end := range ends {
+		if end > starts[p] {
+			from[p] = kgo.NewOffset().AtStart()
+		}
+	}
+	var out []*kgo.Record
+	if len(from) == 0 {
+		return out
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(100*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for len(from) > 0 {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err(); err != nil {
+			t.Fatalf("dump %s: %v", topic, err)
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if r.Offset >= ends[r.Partition]-1 {
+				delete(from, r.Partition)
+			}
+			if r.Offset < ends[r.Partition] && !r.Attrs.IsControl() {
+				out = append(out, r)
+			}
+		})
+	}
+	slices.SortFunc(out, func(a, b *kgo.Record) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	return out
+}
+
+// keys returns the keys of what dump returns, sorted.
+func keys(t testing.TB, c *process, topic string) []string {
+	t.Helper()
+	out := []string{}
+	for _, r := range dump(t, c, topic) {
+		out = append(out, string(r.Key))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func offsets(t testing.TB, c *process, topic string, list func(*kadm.Client, context.Context, ...string) (kadm.ListedOffsets, error)) map[int32]int64 {
+	t.Helper()
+	out := map[int32]int64{}
+	admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
+		lo, err := list(adm, ctx, topic)
+		for p, o := range lo[topic] {
+			out[p] = o.Offset
+		}
+		return err
+	})
+	return out
+}
+
+// allEnds returns the end offsets of all topics that exist: equal before and after means that nothing was written.
+func allEnds(t testing.TB, c *process) map[string]int64 {
+	t.Helper()
+	out := map[string]int64{}
+	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.State, c.cfg.Topics.DLQ, c.cfg.Topics.Watermark} {
+		for p, o := range offsets(t, c, topic, (*kadm.Client).ListEndOffsets) {
+			out[fmt.Sprintf("%s/%d", topic, p)] = o
+		}
+	}
+	return out
+}
+
+type observe func(shard int32, p kafka.Point)
+
+func (o observe) Reached(shard int32, p kafka.Point) { o(shard, p) }
+
+var (
+	committedOffsets = (*kadm.Client).ListCommittedOffsets
+	endOffsets       = (*kadm.Client).ListEndOffsets
+)

@@ -1,0 +1,49 @@
+package poller_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"pstncalls/internal/clock"
+	"pstncalls/internal/graphfake"
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/schedule"
+	"pstncalls/internal/window"
+)
+
+// TestTwoOwners lets three pollers believe, one after the other, that they own the same shard, in the middle of scans and while
+// rows keep arriving. The deposed ones stand by.
+func TestTwoOwners(t *testing.T) {
+	today := window.Of(time.Now()).Start()
+	w := newWorld(t, clock.System, schedule.Settings{Interval: 50 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, window.Of(today)-2,
+		graphfake.Config{Seed: 3, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 1500, Flat: true,
+			From: today.Add(-48 * time.Hour), To: today, NoIDShare: 0.02, NullCallIDShare: 0.02}}})
+	a := w.run("a", setUp{})
+	w.until("a publishes", func() bool { return len(w.read(topics.Events)) > 0 })
+	b := w.run("b", setUp{})
+	deposed := func(r *replica) func() bool {
+		return func() bool {
+			id := w.add(1, today)[0]
+			w.correct(id, func(r map[string]any) { r["duration"] = 6 })
+			return r.log.has("standing by")
+		}
+	}
+	w.until("a stands by", deposed(a))
+	c := w.run("c", setUp{})
+	w.until("b stands by", deposed(b))
+	v := w.clean("three owners")
+	if v.Rows < 3000 {
+		t.Errorf("%s: too few rows to show anything", v)
+	}
+	// Those that stand by do not fence back: c still publishes, and the newest claim is c's.
+	w.add(5, today)
+	w.clean("after the take-overs")
+	claim, err := c.cluster.NewestClaim(context.Background(), kafka.ShardOf(tenant, 12))
+	if err != nil || claim.Instance != "c" {
+		t.Errorf("the newest claim is %q (%v), want c", claim.Instance, err)
+	}
+	if c.log.has("session ended") {
+		t.Errorf("c was fenced by one that should stand by:\n%s", c.log)
+	}
+}
