@@ -131,11 +131,11 @@ func (b *batch) commit() error {
 	if b.err != nil {
 		return b.err
 	}
-	recs, err := b.s.records()
+	recs, marks, err := b.s.records()
 	if err != nil {
 		return err
 	}
-	b.out.State = recs
+	b.out.State, b.out.Watermarks = recs, marks
 	if err := b.s.kafka.Commit(b.out); err != nil {
 		return err
 	}

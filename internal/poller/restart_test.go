@@ -1,6 +1,7 @@
 package poller_test
 
 import (
+	"encoding/json"
 	"runtime"
 	"slices"
 	"strings"
@@ -50,6 +51,26 @@ func TestLateAndCorrected(t *testing.T) {
 		t.Error("no row came after its window's end: the test shows nothing")
 	}
 	t.Logf("%s, %d late", v, late)
+
+	// The watermark only ever moves on, and says no more than what was read.
+	var last time.Time
+	for _, rec := range w.read(topics.Watermark) {
+		var m struct {
+			V            int       `json:"v"`
+			Tenant       string    `json:"tenant"`
+			CompleteUpTo time.Time `json:"completeUpTo"`
+		}
+		if err := json.Unmarshal(rec.Value, &m); err != nil || m.V != 1 || m.Tenant != tenant || string(rec.Key) != tenant {
+			t.Fatalf("watermark %s: %q, %v", rec.Key, rec.Value, err)
+		}
+		if m.CompleteUpTo.Before(last) || m.CompleteUpTo.After(c.Now()) {
+			t.Errorf("the watermark moved from %s to %s", last, m.CompleteUpTo)
+		}
+		last = m.CompleteUpTo
+	}
+	if last.Before((from + 3).Start()) {
+		t.Errorf("all windows have settled, and the watermark is %s", last)
+	}
 }
 
 // requests notes what is asked of a day.

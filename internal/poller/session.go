@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,9 +34,10 @@ const (
 // tenant is a tenant of this session.
 type tenant struct {
 	*state.Tenant
-	source Source
-	scans  []*scan // in progress
-	log    *slog.Logger
+	source    Source
+	scans     []*scan   // in progress
+	watermark time.Time // as this session published it last
+	log       *slog.Logger
 }
 
 // session is one ownership of the shard: everything in it is thrown away at its end.
@@ -129,7 +131,7 @@ func (s *session) release(cancel context.CancelFunc) error {
 	cancel()
 	s.workers.Wait()
 	s.countRequests()
-	recs, err := s.records()
+	recs, _, err := s.records()
 	if err != nil {
 		return err
 	}
@@ -390,13 +392,28 @@ func (s *session) countRequests() {
 	}
 }
 
-// records returns what differs from the state topic.
-func (s *session) records() ([]kafka.Record, error) {
-	var out []kafka.Record
+// watermark is the value of a tenant's record on the watermark topic.
+type watermark struct {
+	V            int       `json:"v"`
+	Tenant       string    `json:"tenant"`
+	CompleteUpTo time.Time `json:"completeUpTo"`
+}
+
+// records returns what differs from the state topic, and the watermarks that have moved.
+func (s *session) records() (out, marks []kafka.Record, err error) {
+	now := s.p.cfg.Clock.Now()
 	for _, t := range s.tenants {
 		rs, merged, err := t.Records()
 		if err != nil {
-			return nil, &stopError{subject(err, t.ID)}
+			return nil, nil, &stopError{subject(err, t.ID)}
+		}
+		if at := t.CompleteUpTo(now); !at.Equal(t.watermark) {
+			t.watermark = at
+			value, err := json.Marshal(watermark{V: state.Version, Tenant: t.ID, CompleteUpTo: at})
+			if err != nil {
+				return nil, nil, subject(err, t.ID)
+			}
+			marks = append(marks, kafka.Record{Key: []byte(t.ID), Value: value})
 		}
 		if merged && s.p.cfg.Observer != nil {
 			s.p.cfg.Observer.Reached(s.kafka.Shard(), AtMerge)
@@ -405,8 +422,8 @@ func (s *session) records() ([]kafka.Record, error) {
 			out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 		}
 	}
-	s.flushed, s.urgent = s.p.cfg.Clock.Now(), false
-	return out, nil
+	s.flushed, s.urgent = now, false
+	return out, marks, nil
 }
 
 var errNoAction = errors.New("poller: a decision without a meaning")

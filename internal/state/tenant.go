@@ -168,6 +168,21 @@ func (t *Tenant) Window(day window.Day) *Window {
 // Windows returns the days that have a window offset, oldest first.
 func (t *Tenant) Windows() []window.Day { return slices.Sorted(maps.Keys(t.windows)) }
 
+// CompleteUpTo returns the tenant's watermark: all calls that start before it have been read, as far as Graph has shown them.
+// It is the earliest instant that no complete scan has covered.
+func (t *Tenant) CompleteUpTo(now time.Time) time.Time {
+	for d := t.Header.Start; d <= window.Of(now); d++ {
+		w := t.windows[d]
+		switch {
+		case w == nil || w.LastScan == nil && w.Settled == nil:
+			return d.Start()
+		case w.Settled == nil && w.LastScan.Before(d.End()):
+			return *w.LastScan
+		}
+	}
+	return (window.Of(now) + 1).Start() // the windows' records are of a clock that was ahead
+}
+
 // Rows returns how many rows the ledgers hold.
 func (t *Tenant) Rows() int { return t.rows.n }
 

@@ -106,7 +106,7 @@ func shardView(p int32, claims map[int32]kafka.Claim) Shard {
 }
 
 func tenantView(t *state.Tenant, s schedule.Settings, now time.Time) Tenant {
-	v := Tenant{Tenant: t.ID, Watermark: watermark(t, now), Conditions: t.Header.Conditions, Windows: []Window{}}
+	v := Tenant{Tenant: t.ID, Watermark: t.CompleteUpTo(now), Conditions: t.Header.Conditions, Windows: []Window{}}
 	if v.Conditions == nil {
 		v.Conditions = []state.Condition{}
 	}
@@ -152,21 +152,4 @@ func windowView(t *state.Tenant, d, today window.Day, s schedule.Settings) Windo
 		v.State = Reading
 	}
 	return v
-}
-
-// watermark walks the windows from the first: the earliest instant that a complete scan has not covered.
-func watermark(t *state.Tenant, now time.Time) time.Time {
-	for d := t.Header.Start; ; d++ {
-		w := t.Window(d)
-		switch {
-		case w.Settled != nil:
-		case w.LastScan == nil:
-			return d.Start()
-		case w.LastScan.Before(d.End()):
-			return *w.LastScan
-		}
-		if d > window.Of(now) {
-			return d.Start() // a record from a clock that is ahead
-		}
-	}
 }
