@@ -224,7 +224,7 @@ func (c *Cluster) writeMetas(ctx context.Context, r *Reader, l Layout) error {
 		m.EventsEnd[strconv.Itoa(int(p))] = o
 	}
 	for p := range l.StatePartitions {
-		if err := c.writeMeta(ctx, p, m); err != nil {
+		if err := c.writeMeta(ctx, p, m, l); err != nil {
 			return fmt.Errorf("first start of shard %d: %w", p, err)
 		}
 	}
@@ -232,8 +232,8 @@ func (c *Cluster) writeMetas(ctx context.Context, r *Reader, l Layout) error {
 	return nil
 }
 
-func (c *Cluster) writeMeta(ctx context.Context, shard int32, m Meta) error {
-	s, err := c.fence(ctx, shard)
+func (c *Cluster) writeMeta(ctx context.Context, shard int32, m Meta, l Layout) error {
+	s, err := c.fence(ctx, shard, l)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ type Snapshot struct {
 //
 // Reading first and fencing then would let a predecessor commit in between: its events would be published twice.
 func (c *Cluster) Open(ctx context.Context, shard int32, l Layout) (*Session, *Snapshot, error) {
-	s, err := c.fence(ctx, shard)
+	s, err := c.fence(ctx, shard, l)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -97,7 +97,7 @@ func (c *Cluster) TransactionalID(shard int32) string {
 }
 
 // fence is step 1. Durable afterwards: the new producer epoch. A crash here costs nothing.
-func (c *Cluster) fence(ctx context.Context, shard int32) (*Session, error) {
+func (c *Cluster) fence(ctx context.Context, shard int32, l Layout) (*Session, error) {
 	compression, err := codec(c.cfg.Compression)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,12 @@ func (c *Cluster) fence(ctx context.Context, shard int32) (*Session, error) {
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.ProducerLinger(0), // a transaction's records are all there when the first is sent
-		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { // a topic may take less than the default
+			if topic == c.cfg.Topics.Events || topic == c.cfg.Topics.DLQ {
+				return int32(l.MaxRecordBytes)
+			}
+			return maxBatchBytes
+		}),
 		kgo.ProducerBatchCompression(compression, kgo.NoCompression()),
 		kgo.MaxBufferedRecords(1<<20), // a commit is bounded by the poller, not by blocking inside a transaction
 		kgo.RecordPartitioner(partitioner{state: c.cfg.Topics.State}),
@@ -218,7 +223,8 @@ func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error
 			return err
 		}
 	}
-	ends, err := r.StableEnds(ctx, topic)
+	// Up to the high watermark: what lies behind another shard's open transaction counts too, and is waited for.
+	ends, err := r.Ends(ctx, topic)
 	if err != nil {
 		return err
 	}

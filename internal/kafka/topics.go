@@ -219,6 +219,10 @@ func (c *Cluster) inspect(ctx context.Context, adm *kadm.Client, md kadm.Metadat
 				if w.name == t.Events || w.name == t.DLQ {
 					l.MaxRecordBytes = min(l.MaxRecordBytes, n)
 				}
+				if n < minEventMessageBytes {
+					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that an event needs", n, minEventMessageBytes),
+						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d", w.name, maxBatchBytes)}
+				}
 				if w.name == t.State && n < minStateMessageBytes {
 					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that ledger records need", n, minStateMessageBytes),
 						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d", w.name, maxBatchBytes)}
@@ -228,6 +232,9 @@ func (c *Cluster) inspect(ctx context.Context, adm *kadm.Client, md kadm.Metadat
 	}
 	return l, nil
 }
+
+// minEventMessageBytes leaves room for the largest row that is likely, and for a batch's own bytes; kgo asks for 1 KiB at least.
+const minEventMessageBytes = 16 << 10
 
 // minStateMessageBytes is what the largest state record (a ledger record of 512 KiB) needs.
 const minStateMessageBytes = 600 << 10
