@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -144,7 +145,12 @@ func (w *world) addRow(i int) string {
 func TestCrashRandom(t *testing.T) {
 	kills := 100
 	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	if s := os.Getenv("PSTNCALLS_TEST_SEED"); s != "" { // to repeat a run
+		if _, err := fmt.Sscan(s, &seed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d: PSTNCALLS_TEST_SEED repeats it", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, crashGraph(1500), static)
 	// The rows that change are today's: the open window is read every second.
