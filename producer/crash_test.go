@@ -143,7 +143,7 @@ func (w *world) addRow(i int) string {
 
 // TestCrashRandom kills producers at random instants while the source changes: rows arrive late and are corrected.
 func TestCrashRandom(t *testing.T) {
-	kills := 100
+	kills := randomKills
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("PSTNCALLS_TEST_SEED"); s != "" { // to repeat a run
 		if _, err := fmt.Sscan(s, &seed); err != nil {
@@ -193,7 +193,7 @@ func TestTakeOvers(t *testing.T) {
 	w := newWorld(t, crashGraph(rows/2), static, "GRAPH_CONCURRENCY=2")
 	old := w.start("none")
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	for i := range 20 {
+	for i := range takeOvers {
 		next := w.start("none")
 		time.Sleep(time.Duration(100+rng.IntN(300)) * time.Millisecond)
 		old.kill()
