@@ -3,3 +3,5 @@
 package main
 
 const randomKills, takeOvers = 100, 20
+
+const compression = "lz4"

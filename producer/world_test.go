@@ -122,7 +122,7 @@ func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 		"GRAPH_AUTH=none", "GRAPH_TENANTS=" + worldTenant, "GRAPH_ENDPOINT=" + web.URL, "GRAPH_REQUESTS_PER_MINUTE=100000",
 		"KAFKA_BROKERS=" + strings.Join(cluster.ListenAddrs(), ","),
-		"POLL_START=72h", "POLL_INTERVAL=1s", "ADMIN_ADDR=127.0.0.1:0",
+		"POLL_START=72h", "POLL_INTERVAL=1s", "ADMIN_ADDR=127.0.0.1:0", "KAFKA_COMPRESSION=" + compression,
 	}, more...)
 	return w
 }
