@@ -17,15 +17,18 @@ import (
 func TestTwoOwners(t *testing.T) {
 	today := window.Of(time.Now()).Start()
 	w := newWorld(t, clock.System, schedule.Settings{Interval: 50 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, window.Of(today)-2,
-		graphfake.Config{Seed: 3, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 1500, Flat: true,
+		graphfake.Config{Seed: 3, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 600, Flat: true,
 			From: today.Add(-48 * time.Hour), To: today, NoIDShare: 0.02, NullCallIDShare: 0.02}}})
 	a := w.run("a", setUp{})
 	w.until("a publishes", func() bool { return len(w.read(topics.Events)) > 0 })
 	b := w.run("b", setUp{})
 	deposed := func(r *replica) func() bool {
+		rows := 0
 		return func() bool {
-			id := w.add(1, today)[0]
-			w.correct(id, func(r map[string]any) { r["duration"] = 6 })
+			if rows++; rows%10 == 1 { // often enough that there is always something to commit, and few enough to be read in time
+				id := w.add(1, today)[0]
+				w.correct(id, func(r map[string]any) { r["duration"] = 6 })
+			}
 			return r.log.has("standing by")
 		}
 	}
@@ -33,7 +36,7 @@ func TestTwoOwners(t *testing.T) {
 	c := w.run("c", setUp{})
 	w.until("b stands by", deposed(b))
 	v := w.clean("three owners")
-	if v.Rows < 3000 {
+	if v.Rows < 1200 {
 		t.Errorf("%s: too few rows to show anything", v)
 	}
 	// Those that stand by do not fence back: c still publishes, and the newest claim is c's.

@@ -98,6 +98,9 @@ func (w *world) run(instance string, u setUp) *replica {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	layout, err := r.cluster.Prepare(ctx, false)
+	for tries := 0; err != nil && !kafka.IsRefused(err) && tries < 3; tries++ { // as the program does
+		layout, err = r.cluster.Prepare(ctx, false)
+	}
 	if err != nil {
 		w.Fatal(err)
 	}
