@@ -62,6 +62,9 @@ func (s *Scaled) Now() time.Time {
 	return s.start.Add(time.Duration(float64(time.Since(s.made)) * s.factor))
 }
 
+// Rate returns how many times as fast as the machine's clock it runs.
+func (s *Scaled) Rate() float64 { return s.factor }
+
 // Timer returns a timer for d of scaled time.
 func (s *Scaled) Timer(d time.Duration) (<-chan time.Time, func()) {
 	t := time.NewTimer(time.Duration(float64(d) / s.factor))

@@ -176,6 +176,11 @@ func (s *Server) RemoveRow(tenant, id string, at time.Time) error {
 	return s.with(tenant, func(l *calllog.Log) error { return l.Remove(id, at) })
 }
 
+// RestoreRow lets a vanished row come back at an instant, unchanged. One that comes back changed is CorrectRow's.
+func (s *Server) RestoreRow(tenant, id string, at time.Time) error {
+	return s.with(tenant, func(l *calllog.Log) error { return l.Restore(id, at) })
+}
+
 func (s *Server) with(tenant string, f func(*calllog.Log) error) error {
 	l := s.logs[tenant]
 	if l == nil {

@@ -89,6 +89,9 @@ func (c *call) graph() {
 	if !q.link && c.r.URL.Query().Has("$skip") {
 		c.s.misused("tenant %s: nextLink rebuilt: $skip beside fromDateTime", tenant)
 	}
+	if f, t := (Reading{}).span(q.from, q.to); !t.After(f) {
+		c.s.misused("tenant %s: the range %s to %s is empty where only days count and the end is exclusive", tenant, q.fromText, q.toText)
+	}
 	from, to := c.s.cfg.Reading.span(q.from, q.to)
 	switch {
 	case !to.After(from):

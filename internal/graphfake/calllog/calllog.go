@@ -337,7 +337,7 @@ func (l *Log) Correct(id string, change func(map[string]any), at time.Time) erro
 		if err != nil {
 			return err
 		}
-		last.until = at.UnixNano()
+		last.end(at)
 		s.versions = append(s.versions, storedVersion{startIn(row, last.start), at.UnixNano(), forever, b})
 		return nil
 	})
@@ -346,10 +346,26 @@ func (l *Log) Correct(id string, change func(map[string]any), at time.Time) erro
 // Remove makes the row invisible from at on.
 func (l *Log) Remove(id string, at time.Time) error {
 	return l.rewrite(id, at, func(s *storedRow) error {
-		s.versions[len(s.versions)-1].until = at.UnixNano()
+		s.versions[len(s.versions)-1].end(at)
 		return nil
 	})
 }
+
+// Restore makes a removed row visible again from at on, unchanged: a version of its own.
+func (l *Log) Restore(id string, at time.Time) error {
+	return l.rewrite(id, at, func(s *storedRow) error {
+		last := s.versions[len(s.versions)-1]
+		if last.until > at.UnixNano() {
+			return fmt.Errorf("still visible at %s", at.UTC().Format(time.RFC3339Nano))
+		}
+		last.from, last.until = at.UnixNano(), forever
+		s.versions = append(s.versions, last)
+		return nil
+	})
+}
+
+// end ends the version's visibility at an instant, unless it has ended before: a removed row does not come back by it.
+func (v *storedVersion) end(at time.Time) { v.until = min(v.until, at.UnixNano()) }
 
 // rewrite applies f to the row, cut down to the versions visible before at.
 func (l *Log) rewrite(id string, at time.Time, f func(*storedRow) error) error {

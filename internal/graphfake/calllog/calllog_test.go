@@ -229,3 +229,33 @@ func TestMutations(t *testing.T) {
 		t.Error("mutations depend on what was read before")
 	}
 }
+
+// TestComesBack removes rows and lets them come back, unchanged and changed: in between they are not visible.
+func TestComesBack(t *testing.T) {
+	l := New(5, Config{ID: "contoso"})
+	name := func(s string) func(map[string]any) { return func(r map[string]any) { r["userDisplayName"] = s } }
+	for _, err := range []error{
+		l.Add(map[string]any{"id": "a", "startDateTime": "2026-11-03T08:00:00Z", "userDisplayName": "one"}, at(4, 0)),
+		l.Remove("a", at(5, 0)),
+		l.Remove("a", at(6, 0)), // it has gone already
+		l.Restore("a", at(7, 0)),
+		l.Remove("a", at(8, 0)),
+		l.Correct("a", name("two"), at(9, 0)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Restore("a", at(10, 0)); err == nil {
+		t.Error("a row that is visible was restored")
+	}
+	for hour, want := range map[time.Time]string{at(4, 1): "one", at(5, 1): "", at(6, 1): "", at(7, 1): "one", at(8, 1): "", at(9, 1): "two"} {
+		got := ""
+		for it := range l.Visible(at(3, 0), at(4, 0), hour) {
+			got += object(t, it.stored.versions[it.version].json)["userDisplayName"].(string)
+		}
+		if got != want {
+			t.Errorf("at %v the log shows %q, want %q", hour, got, want)
+		}
+	}
+}
