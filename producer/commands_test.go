@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +23,9 @@ import (
 
 	"pstncalls/internal/config"
 	"pstncalls/internal/graphfake"
+	"pstncalls/internal/state"
 	"pstncalls/internal/status"
+	"pstncalls/internal/window"
 	"pstncalls/schema"
 )
 
@@ -91,12 +94,18 @@ func TestCommandsAgree(t *testing.T) {
 		t.Fatalf("tail: exit %d: %s", code, stderr)
 	}
 	lines := strings.Split(strings.TrimSpace(events), "\n")
-	var rows int64
+	var rows, revisions int64
+	_, stdout, _ := invoke(ctx, environ, "", "status", "--json")
+	v = status.View{}
+	if err := json.Unmarshal([]byte(stdout), &v); err != nil {
+		t.Fatal(err)
+	}
 	for _, w := range v.Tenants[0].Windows {
 		rows += w.Rows
+		revisions += w.Revisions
 	}
-	if rows == 0 || int64(len(lines)) < rows {
-		t.Errorf("status counts %d rows, tail printed %d lines", rows, len(lines))
+	if rows == 0 || int64(len(lines)) != rows+revisions {
+		t.Errorf("status counts %d rows and %d revisions, tail printed %d lines", rows, revisions, len(lines))
 	}
 	var l map[string]any
 	if err := json.Unmarshal([]byte(lines[0]), &l); err != nil {
@@ -151,6 +160,128 @@ func TestCommandsAgree(t *testing.T) {
 		t.Errorf("interrupted tail: exit %d, %s", code, stderr)
 	}
 }
+
+// The text of status is for somebody at a terminal of 120 columns.
+func TestStatusText(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	today := window.Of(now)
+	var old []status.Window
+	for d := window.Day(1); d <= 10; d++ {
+		old = append(old, status.Window{From: today - 2 - d, To: today - 1 - d, State: status.Waiting, Rows: 10, Scans: 2, LastScan: ago(time.Duration(d) * time.Hour), NextScan: ago(-time.Hour)})
+	}
+	for d := window.Day(11); d <= 20; d++ { // never read, but for a few
+		old = append(old, status.Window{From: today - 2 - d, To: today - 1 - d, State: status.Waiting, NextScan: ago(time.Duration(d) * 24 * time.Hour)})
+	}
+	old[14].State, old[14].NextScan = status.Settled, nil
+	old[18] = status.Window{From: today - 21, To: today - 20, State: status.Waiting, Rows: 1, Scans: 1, LastScan: ago(5 * time.Hour), NextScan: ago(-2 * time.Hour)}
+	old[19] = status.Window{From: today - 22, To: today - 21, State: status.Waiting, Rows: 3, Revisions: 4, Scans: 2, LastScan: ago(4 * time.Hour), NextScan: ago(-3 * time.Hour)}
+	old = append(old, status.Window{From: today - 26, To: today - 22, State: status.Settled, Rows: 20, Rejects: 5, Vanished: 1})
+	v := &status.View{
+		Tenants: []status.Tenant{{
+			Tenant: "contoso", Shard: 0, Watermark: now.AddDate(0, 0, -13),
+			Conditions: []state.Condition{{Name: "graph-unreadable", Since: *ago(time.Hour), Sentence: "Graph answered 403 Forbidden to a request for contoso: grant the application CallRecords.Read.All with " +
+				"admin consent; it is asked again every two minutes at the latest"}},
+			Lateness: status.Lateness{P50: "3h12m0s", P99: "128h0m0s"},
+			Reading:  status.Reading{Times: "unknown", End: "unknown"},
+			Backfill: &status.Backfill{DaysLeft: 8, Pages: 2, Rows: 2000, RowsPerSecond: 180},
+			Windows: append([]status.Window{
+				{From: today, To: today + 1, State: status.Open, Rows: 120, Revisions: 3, Scans: 144, LastScan: ago(6 * time.Minute), NextScan: ago(time.Minute)},
+				{From: today - 1, To: today, State: status.BeingRead, Rows: 90, Rejects: 1, Scans: 12, LastScan: ago(time.Hour), NextScan: ago(time.Second)},
+				{From: today - 2, To: today - 1, State: status.Settled, Rows: 12345678, Vanished: 2, Scans: 12, LastScan: ago(2 * time.Hour)},
+			}, old...),
+		}, {
+			Tenant: "00000000-0000-0000-0000-000000000000", Shard: 1, Watermark: *ago(time.Minute),
+			Requests: status.Requests{LastMinute: 7, Limit: 45, At: ago(3 * time.Minute)},
+			Lateness: status.Lateness{Rows: 2500, P50: "25m0s", P99: "26h0m0s"},
+			Reading:  status.Reading{Times: "ignored", TimesProved: ago(time.Hour), End: "inclusive", EndProved: ago(48 * time.Hour)},
+			Backfill: &status.Backfill{DaysRead: 300, DaysLeft: 65, Pages: 4000, Rows: 4000000, RowsPerSecond: 700, SecondsLeft: new(int64(3725))},
+			Windows: []status.Window{
+				{From: today, To: today + 1, State: status.Open, Rows: 7, Scans: 1, LastScan: ago(time.Minute), NextScan: ago(-4 * time.Minute)},
+				{From: today - 19, To: today, State: status.Settled, Rows: 44, Revisions: 3, Rejects: 2, Vanished: 1},
+			},
+		}, {
+			Tenant: "fabrikam", Shard: 2, Lateness: status.Lateness{P50: "3h12m0s", P99: "128h0m0s"}, Reading: status.Reading{Times: "unknown", End: "unknown"},
+			Watermark: today.Start(), Windows: []status.Window{{From: today, To: today + 1, State: status.Open, NextScan: ago(12 * time.Hour)}},
+		}},
+		Shards: []status.Shard{{Shard: 0, Since: ago(time.Hour)}, {Shard: 1, Owner: "a", Instance: "a-7-0123456789ab", Since: ago(2 * time.Hour)}, {Shard: 2}},
+	}
+	var out strings.Builder
+	if err := printView(&out, v, now, false); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(statusText, out.String()); diff != "" {
+		t.Errorf("-want +got\n%s\n%s", diff, out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(line) - 1; n > 120 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	out.Reset()
+	if err := printView(&out, v, now, true); err != nil || !strings.Contains(out.String(), "\n2026-10-31 ") || strings.Contains(out.String(), "..31") {
+		t.Errorf("--all: %v\n%s", err, out.String())
+	}
+}
+
+const statusText = `As of 2026-11-20 12:00:00. All times are UTC.
+
+tenant contoso
+  ! graph-unreadable, since 2026-11-20 11:00:00:
+    Graph answered 403 Forbidden to a request for contoso: grant the application CallRecords.Read.All with admin
+    consent; it is asked again every two minutes at the latest
+  polled by       nobody since 2026-11-20 11:00:00, when its shard 0 was released
+  complete up to  2026-11-07 12:00:00: the calls that start before have been read, as far as Graph has shown them
+  lateness        half of the rows within 3h12m of the call's start, 99 of 100 within 128h0m (expected, none seen yet)
+  ranges          how Graph reads them: times of day not known yet, end not known yet
+  backfill        0 days read, 8 to go: 2000 rows in 2 pages, 180 rows/s, time left not known yet
+
+window          state           rows      revisions  rejects  vanished  scans  last scan       next scan
+2026-11-20      open            120       3          0        0         144    11-20 11:54:00  11-20 11:59:00
+2026-11-19      reading         90        0          1        0         12     11-20 11:00:00  now
+2026-11-18      settled         12345678  0          0        2         12     11-20 10:00:00  -
+2026-11-17      waiting         10        0          0        0         2      11-20 11:00:00  11-20 13:00:00
+2026-11-16      waiting         10        0          0        0         2      11-20 10:00:00  11-20 13:00:00
+2026-11-15      waiting         10        0          0        0         2      11-20 09:00:00  11-20 13:00:00
+2026-11-14      waiting         10        0          0        0         2      11-20 08:00:00  11-20 13:00:00
+2026-11-13      waiting         10        0          0        0         2      11-20 07:00:00  11-20 13:00:00
+2026-11-12      waiting         10        0          0        0         2      11-20 06:00:00  11-20 13:00:00
+2026-11-11      waiting         10        0          0        0         2      11-20 05:00:00  11-20 13:00:00
+2026-11-10      waiting         10        0          0        0         2      11-20 04:00:00  11-20 13:00:00
+2026-11-09      waiting         10        0          0        0         2      11-20 03:00:00  11-20 13:00:00
+2026-11-08      waiting         10        0          0        0         2      11-20 02:00:00  11-20 13:00:00
+2026-11-07      waiting         0         0          0        0         0      never           backfill
+2026-11-01..06  1 of 6 settled  0         0          0        0         0      never           backfill
+2026-10-25..31  4 of 7 settled  24        4          5        1         3      11-20 08:00:00  11-20 14:00:00
+A next scan in the past is due, or made: a scan that finds nothing new shows here up to 10 minutes later.
+
+tenant 00000000-0000-0000-0000-000000000000
+  conditions      none
+  polled by       a-7-0123456789ab since 2026-11-20 10:00:00
+  complete up to  2026-11-20 11:59:00: the calls that start before have been read, as far as Graph has shown them
+  requests        7 of 45 in the minute before 2026-11-20 11:57:00
+  lateness        half of the rows within 25m of the call's start, 99 of 100 within 26h0m (of 2500 seen)
+  ranges          how Graph reads them: times of day ignored (seen 2026-11-20), end inclusive (seen 2026-11-18)
+  backfill        300 days read, 65 to go: 4000000 rows in 4000 pages, 700 rows/s, about 1h2m5s left
+
+window          state    rows  revisions  rejects  vanished  scans  last scan       next scan
+2026-11-20      open     7     0          0        0         1      11-20 11:59:00  11-20 12:04:00
+2026-11-01..19  settled  44    3          2        1         -      -               -
+
+tenant fabrikam
+  conditions      none
+  polled by       nobody: its shard 2 never had an owner
+  complete up to  2026-11-20 00:00:00: the calls that start before have been read, as far as Graph has shown them
+  lateness        half of the rows within 3h12m of the call's start, 99 of 100 within 128h0m (expected, none seen yet)
+  ranges          how Graph reads them: times of day not known yet, end not known yet
+
+window      state  rows  revisions  rejects  vanished  scans  last scan  next scan
+2026-11-20  open   0     0          0        0         0      never      11-20 00:00:00
+
+shard  owner  instance          since
+1      a      a-7-0123456789ab  2026-11-20 10:00:00
+1 of 3 shards have an owner; those without tenants need none.
+`
 
 func allScanned(v status.View) bool {
 	if len(v.Tenants) != 1 || len(v.Tenants[0].Windows) < 4 {

@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"internal/kafka":    {"schema"},
 	"internal/config":   {"internal/config/env", "internal/row", "internal/window"},
 	"internal/row":      {"schema"},
-	"internal/schedule": {"internal/window"},
+	"internal/schedule": {"internal/state", "internal/window"},
 	"internal/state":    {"internal/window"},
 
 	"internal/config/env": {},

@@ -45,20 +45,24 @@ func (b *batch) page(f fetched) {
 		b.counts[t] = c
 	}
 	b.s.p.cfg.Metrics.Rows.WithLabelValues(t.ID).Add(float64(len(f.rows)))
+	now := b.s.p.cfg.Clock.Now()
 	page := state.Page{Range: sc.rng, Asked: f.asked, Received: f.received, Busy: func(d window.Day) bool { return t.busy(d, sc) }}
 	for i := range f.rows {
 		r := &f.rows[i]
-		seen := state.Seen{ID: r.ID, HasID: r.HasID, Fingerprint: r.Fingerprint, Rejected: r.Reject != nil, Day: sc.rng.From}
-		if !r.Start.IsZero() {
+		seen := state.Seen{ID: r.ID, HasID: r.HasID, Fingerprint: r.Fingerprint, Rejected: r.Reject != nil, Day: sc.rng.From, NoStart: r.Start.IsZero()}
+		if !seen.NoStart {
 			seen.Day = window.Of(r.Start)
+			sc.learned.note(sc, r.Start)
 		}
 		d := t.Observe(seen, page)
+		b.s.remark(t, d)
 		switch d.Action {
 		case state.Nothing:
 		case state.Leave:
 			sc.stale = sc.stale || d.Stale
 		case state.Publish:
 			b.event(t, r, d)
+			t.late(r, seen.Day, now)
 			sc.news++
 			c.events++
 			if d.Revision > 0 {

@@ -9,26 +9,8 @@ import (
 	"pstncalls/internal/clock"
 	"pstncalls/internal/graph"
 	"pstncalls/internal/row"
-	"pstncalls/internal/window"
 	"pstncalls/schema"
 )
-
-// scan is one scan in progress. Its fields belong to the shard's goroutine, but for those that fetch is given at the start.
-type scan struct {
-	tenant  *tenant
-	rng     window.Range
-	open    bool // it holds the open window
-	begun   time.Time
-	resumed bool
-	link    string // the next page; for a resumed scan, where it goes on
-	pages   int64
-	rows    int64
-	news    int64  // events and rejects
-	failing bool   // its last attempt failed, and no new page has come since
-	stale   bool   // a row was left because the page might be older than what is known
-	seen    uint64 // the number at which its last processed page had been received
-	cancel  context.CancelFunc
-}
 
 // fetched is what a scan's goroutine hands over: a page, or an error that it is about to wait for.
 type fetched struct {
@@ -97,7 +79,10 @@ func (f *fetcher) run(ctx context.Context) {
 
 // read goes through the pages from link on. It returns where it got to, and why it ended.
 func (f *fetcher) read(ctx context.Context, link string) (done bool, next string, err error) {
-	req := graph.Request{From: f.scan.rng.From.Start(), To: f.scan.rng.To.Start(), Link: link, Urgent: f.scan.open}
+	req := graph.Request{From: f.scan.rng.From.Start(), To: f.scan.rng.To.Start(), Link: link, Urgent: f.scan.urgent}
+	if !f.scan.from.IsZero() {
+		req.From = f.scan.from
+	}
 	asked := f.counter.Add(1)
 	for page, err := range f.pager.Pages(ctx, req) {
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"pstncalls/internal/kafka"
-	"pstncalls/internal/row"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
 	"pstncalls/internal/window"
@@ -37,6 +36,11 @@ type tenant struct {
 	source    Source
 	scans     []*scan   // in progress
 	watermark time.Time // as this session published it last
+	lateness  schedule.Lateness
+	hours     map[window.Day]*hours // of the days that this session has read whole, the younger ones
+	probeAt   time.Time             // no probe of Graph's reading before
+	planAt    time.Time             // nothing more is due before, unless a scan ends
+	said      time.Time             // when the log last told of the backfill
 	log       *slog.Logger
 }
 
@@ -50,6 +54,7 @@ type session struct {
 	workers sync.WaitGroup
 	flushed time.Time // when the schedule was last made durable
 	urgent  bool      // a condition began or ended since
+	clock   clockWatch
 	log     *slog.Logger
 }
 
@@ -72,7 +77,8 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		if !ok {
 			st = state.New(name, p.cfg.Start(now))
 		}
-		t := &tenant{Tenant: st, source: src, log: s.log.With("tenant", name)}
+		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, log: s.log.With("tenant", name)}
+		copy(t.lateness.Counts[:], st.Header.Lateness)
 		switch {
 		case previous != nil && previous.Released == nil && p.cfg.PoliteSuccessor:
 			n := successorRequests
@@ -130,7 +136,7 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 func (s *session) release(cancel context.CancelFunc) error {
 	cancel()
 	s.workers.Wait()
-	s.countRequests()
+	s.countRequests(0)
 	recs, _, err := s.records()
 	if err != nil {
 		return err
@@ -153,214 +159,24 @@ func (s *session) gather(f fetched) []fetched {
 	return batch
 }
 
-// startDue starts the scans that are due, and returns how long until the next has to be looked at.
-func (s *session) startDue(ctx context.Context) time.Duration {
-	now := s.p.cfg.Clock.Now()
-	next := now.Add(time.Minute)
-	for _, t := range s.tenants {
-		at := s.startTenant(ctx, t, now)
-		if at.Before(next) {
-			next = at
-		}
-	}
-	if at := s.flushDue(); at.Before(next) {
-		next = at
-	}
-	return max(next.Sub(now), time.Millisecond)
-}
-
-func (s *session) startTenant(ctx context.Context, t *tenant, now time.Time) time.Time {
-	today := window.Of(now)
-	closed := 0
-	for _, sc := range t.scans {
-		if !sc.open {
-			closed++
-		}
-	}
-	var ws []schedule.Window
-	for day := t.Header.Start; day <= today; day++ {
-		if t.busy(day, nil) {
-			continue
-		}
-		w := t.Window(day)
-		sw := schedule.Window{Day: day, Settled: w.Settled != nil}
-		if w.LastScan != nil {
-			sw.LastScan = *w.LastScan
-		}
-		ws = append(ws, sw)
-		if day == today && w.LastScan != nil {
-			s.p.cfg.Metrics.OpenLag(t.ID, now.Sub(*w.LastScan))
-		}
-	}
-	due, next := s.p.cfg.Schedule.Plan(now, ws)
-	for _, item := range due {
-		if !item.Open && closed >= s.p.cfg.Concurrency {
-			continue // a page or an end of another scan wakes the loop
-		}
-		if !item.Open {
-			closed++
-		}
-		s.start(ctx, &scan{tenant: t, rng: window.Range{From: item.Day, To: item.Day + 1}, open: item.Open, begun: now})
-	}
-	if tomorrow := today.End(); tomorrow.Before(next) {
-		next = tomorrow
-	}
-	return next
-}
-
-// busy reports whether a scan in progress, other than except, owns the day.
-func (t *tenant) busy(day window.Day, except *scan) bool {
-	return slices.ContainsFunc(t.scans, func(sc *scan) bool { return sc != except && sc.rng.Contains(day) })
-}
-
-// resume goes on with the scans that the predecessor left, unless the set-up has changed since.
-func (s *session) resume(ctx context.Context, t *tenant) {
-	for _, old := range t.Scans() {
-		if old.APIVersion != s.p.cfg.APIVersion || old.Endpoint != s.p.cfg.Endpoint || old.Privacy != s.p.cfg.Privacy.ID() || old.Link == "" {
-			t.DropScan(old.Range.From)
-			continue
-		}
-		t.log.Info("going on with a scan", "range", old.Range.String(), "page", old.Pages+1)
-		s.start(ctx, &scan{tenant: t, rng: old.Range, open: old.Range.Contains(window.Of(s.p.cfg.Clock.Now())), begun: old.Begun,
-			resumed: true, link: old.Link, pages: old.Pages, rows: old.Rows})
-	}
-}
-
-func (s *session) start(ctx context.Context, sc *scan) {
-	ctx, sc.cancel = context.WithCancel(ctx)
-	sc.tenant.scans = append(sc.tenant.scans, sc)
-	sc.seen = s.counter.Add(1)
-	f := &fetcher{scan: sc, pager: sc.tenant.source.Pager, clock: s.p.cfg.Clock, convert: row.NewConverter(s.p.cfg.Privacy),
-		limit: s.p.cfg.Layout.MaxRecordBytes, counter: &s.counter, out: s.pages}
-	s.workers.Go(func() {
-		defer sc.cancel()
-		f.run(ctx)
-	})
-}
-
-func (s *session) end(sc *scan) {
-	sc.cancel()
-	sc.tenant.scans = slices.DeleteFunc(sc.tenant.scans, func(o *scan) bool { return o == sc })
-	sc.tenant.DropScan(sc.rng.From)
-}
-
 // handle compares what has arrived and commits the answer.
 func (s *session) handle(fs []fetched) error {
 	b := newBatch(s)
 	for _, f := range fs {
-		if f.err != nil {
+		switch {
+		case !slices.Contains(f.scan.tenant.scans, f.scan): // a page that was under way when its scan was ended
+		case f.err != nil:
 			s.failed(f)
-			continue
+		default:
+			b.page(f)
+			s.advance(f)
+			s.weigh(f.scan.tenant)
 		}
-		b.page(f)
-		s.advance(f)
 	}
 	if b.err == nil && b.empty() {
 		return nil
 	}
 	return b.commit()
-}
-
-// advance moves the scan behind the page, and completes it with the last one.
-func (s *session) advance(f fetched) {
-	sc := f.scan
-	t := sc.tenant
-	sc.pages++
-	sc.rows += int64(len(f.rows))
-	sc.seen = f.received
-	sc.link = f.page.Link
-	if f.progress {
-		sc.failing = false
-		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) {
-			s.endCondition(t, conditionSource)
-		}
-	}
-	lowest := f.received
-	for _, o := range t.scans {
-		lowest = min(lowest, o.seen)
-	}
-	t.Forget(lowest)
-	if sc.link != "" {
-		t.KeepScan(state.Scan{Range: sc.rng, Begun: sc.begun, Link: sc.link, Pages: sc.pages, Rows: sc.rows,
-			APIVersion: s.p.cfg.APIVersion, Endpoint: s.p.cfg.Endpoint, Privacy: s.p.cfg.Privacy.ID()})
-		return
-	}
-	s.end(sc)
-	now := s.p.cfg.Clock.Now()
-	settle := s.settles(sc)
-	t.Scanned(sc.rng, sc.begun, sc.pages, settle, now)
-	level := slog.LevelDebug
-	if sc.news > 0 || settle {
-		level = slog.LevelInfo
-	}
-	t.log.Log(context.Background(), level, "scan complete", "range", sc.rng.String(), "pages", sc.pages, "rows", sc.rows, "news", sc.news,
-		"settled", settle, "took", now.Sub(sc.begun).Round(time.Millisecond))
-}
-
-// settles reports whether a complete scan is its windows' last. A row that was left because its page might be older than what
-// is known has to be read again; so has a window whose pages were not all read in this session. A window that is older than
-// the lookback when it is first read settles with one page; with several, where $skip may have skipped a row, a second scan
-// has to find nothing new.
-func (s *session) settles(sc *scan) bool {
-	sch := s.p.cfg.Schedule
-	if sc.resumed || sc.stale || !sch.Settles(sc.rng.To-1, sc.begun) {
-		return false
-	}
-	for day := sc.rng.From; day < sc.rng.To; day++ {
-		w := sc.tenant.Window(day)
-		known := w.LastScan != nil && !sch.Settles(day, *w.LastScan) // a scan of its regular life
-		again := w.LastScan != nil && sc.news == 0
-		if sc.pages > 1 && !known && !again {
-			return false
-		}
-	}
-	return true
-}
-
-// failed notes an error of a scan: its goroutine waits and asks again.
-func (s *session) failed(f fetched) {
-	sc := f.scan
-	sc.seen = f.received
-	sc.tenant.log.Warn("scan waits", "range", sc.rng.String(), "page", sc.pages+1, "error", f.err, "wait", f.wait.Round(time.Millisecond), "restart", f.restart)
-	sc.failing = true
-	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
-	if f.restart {
-		sc.begun = s.p.cfg.Clock.Now()
-		sc.pages, sc.rows, sc.link, sc.stale, sc.resumed = 0, 0, "", false, false
-		sc.tenant.DropScan(sc.rng.From)
-	}
-}
-
-// conditionSource holds while a tenant's rows cannot be read.
-const conditionSource = "graph-unreadable"
-
-func (s *session) beginCondition(t *tenant, name, sentence string) {
-	cs := t.Header.Conditions
-	i := slices.IndexFunc(cs, func(c state.Condition) bool { return c.Name == name })
-	if i >= 0 && cs[i].Sentence == sentence {
-		return
-	}
-	t.SetHeader(func(h *state.Header) {
-		if i >= 0 {
-			h.Conditions[i].Sentence = sentence
-			return
-		}
-		h.Conditions = append(h.Conditions, state.Condition{Name: name, Since: s.p.cfg.Clock.Now(), Sentence: sentence})
-	})
-	s.p.cfg.Metrics.Condition.WithLabelValues(t.ID, name).Set(1)
-	s.urgent = s.urgent || i < 0
-}
-
-func (s *session) endCondition(t *tenant, name string) {
-	if !slices.ContainsFunc(t.Header.Conditions, func(c state.Condition) bool { return c.Name == name }) {
-		return
-	}
-	t.SetHeader(func(h *state.Header) {
-		h.Conditions = slices.DeleteFunc(h.Conditions, func(c state.Condition) bool { return c.Name == name })
-	})
-	t.log.Info("readable again")
-	s.p.cfg.Metrics.Condition.WithLabelValues(t.ID, name).Set(0)
-	s.urgent = true
 }
 
 func (s *session) flushDue() time.Time {
@@ -378,14 +194,17 @@ func (s *session) flush() error {
 	if s.flushDue().After(s.p.cfg.Clock.Now()) {
 		return nil
 	}
-	s.countRequests()
 	return newBatch(s).commit()
 }
 
-// countRequests puts the last minute's requests into the tenant records: for a successor, and for status.
-func (s *session) countRequests() {
+// countRequests puts the last minute's requests into the tenant records: for a successor, and for status. Those counted less
+// than so long ago stay as they are.
+func (s *session) countRequests(old time.Duration) {
 	now := s.p.cfg.Clock.Now()
 	for _, t := range s.tenants {
+		if r := t.Header.Requests; r != nil && now.Sub(r.At).Abs() < old {
+			continue
+		}
 		t.SetHeader(func(h *state.Header) {
 			h.Requests = &state.Requests{At: now, Used: t.source.Budget.Used(), Limit: t.source.Budget.Limit()}
 		})
@@ -402,7 +221,11 @@ type watermark struct {
 // records returns what differs from the state topic, and the watermarks that have moved.
 func (s *session) records() (out, marks []kafka.Record, err error) {
 	now := s.p.cfg.Clock.Now()
+	s.countRequests(time.Minute)
 	for _, t := range s.tenants {
+		if n := t.Drop(now, s.p.cfg.Schedule.Lookback); n > 0 {
+			t.log.Debug("ledgers of settled days dropped", "days", n)
+		}
 		rs, merged, err := t.Records()
 		if err != nil {
 			return nil, nil, &stopError{subject(err, t.ID)}

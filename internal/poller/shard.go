@@ -53,6 +53,7 @@ type Config struct {
 	// Start returns the first window of a tenant that is polled for the first time.
 	Start       func(now time.Time) window.Day
 	Concurrency int // closed windows of a tenant that are read at once; the open one always may be
+	ManyRows    int // unsettled rows of a tenant from which on a condition says so; 0: 20 million
 
 	// Tenants returns the tenants to poll now, and a channel that is closed when that changes.
 	Tenants func() ([]string, <-chan struct{})

@@ -97,7 +97,10 @@ func TestObserveOutOfRange(t *testing.T) {
 			w := newWorld(t)
 			if c.scanned {
 				now := c.day.End()
-				w.tenant.Scanned(window.Range{From: c.day, To: c.day + 1}, now, 1, c.settled, now)
+				w.tenant.Complete(Scanned{Range: window.Range{From: c.day, To: c.day + 1}, Begun: now, Pages: 1})
+				if c.settled {
+					w.tenant.Settle(c.day, now)
+				}
 			}
 			p := w.page(day0+1, day0+2)
 			p.Busy = func(d window.Day) bool { return c.busy && d == c.day }

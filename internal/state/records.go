@@ -20,7 +20,39 @@ type Header struct {
 	Start      window.Day  `json:"start"`              // the first window
 	Requests   *Requests   `json:"requests,omitempty"` // of the owner that wrote this, for its successor
 	Conditions []Condition `json:"conditions,omitempty"`
-	NoID       int64       `json:"noId,omitempty"` // events of rows without an id
+	NoID       int64       `json:"noId,omitempty"`     // events of rows without an id
+	Dropped    int         `json:"dropped,omitempty"`  // days that the month records hold
+	Lateness   []int64     `json:"lateness,omitempty"` // schedule.Lateness
+	Reading    *Reading    `json:"reading,omitempty"`
+	Backfill   *Backfill   `json:"backfill,omitempty"` // while there are days that were never read
+}
+
+// Reading is how Graph has been seen to read the ends of a range (design section 5: four readings). Times and End are empty
+// until they are known.
+type Reading struct {
+	Times string `json:"times,omitempty"` // honoured, ignored
+	End   string `json:"end,omitempty"`   // inclusive, exclusive
+	// TimesProved and EndProved are when that was seen last, Proofs how often times were asked for on purpose with that answer.
+	TimesProved *time.Time `json:"timesProved,omitempty"`
+	EndProved   *time.Time `json:"endProved,omitempty"`
+	Proofs      int        `json:"proofs,omitempty"`
+}
+
+// The words of Reading.
+const (
+	TimesHonoured = "honoured"
+	TimesIgnored  = "ignored"
+	EndInclusive  = "inclusive"
+	EndExclusive  = "exclusive"
+)
+
+// Backfill is how the first reading of old days goes on.
+type Backfill struct {
+	Began time.Time `json:"began"`
+	At    time.Time `json:"at"`
+	Days  int       `json:"days"` // read since
+	Pages int64     `json:"pages"`
+	Rows  int64     `json:"rows"`
 }
 
 // Requests are the instants of the requests in the minute before At.
@@ -35,6 +67,16 @@ type Condition struct {
 	Name     string    `json:"name"`
 	Since    time.Time `json:"since"`
 	Sentence string    `json:"sentence"`
+	// Until is when a condition that nothing ends, because it is a thing that happened, has been shown for long enough.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// Left returns how long so many more days take at the pace so far, 0 where there is none yet.
+func (b *Backfill) Left(days int) time.Duration {
+	if b.Days == 0 {
+		return 0
+	}
+	return time.Duration(float64(b.At.Sub(b.Began)) / float64(b.Days) * float64(days))
 }
 
 // Window is the window offset of one day.
@@ -51,17 +93,20 @@ type Window struct {
 	Scans      int64      `json:"scans"`                // complete ones
 	Pages      int64      `json:"pages"`                // of the last complete scan
 	LastScan   *time.Time `json:"lastScan,omitempty"`   // when the last complete scan began
+	Tail       *time.Time `json:"tail,omitempty"`       // when the last scan of its end began, where that is later
 	Settled    *time.Time `json:"settled,omitempty"`
 
 	segments []segment
 	delta    []byte // entries since the last Records, without header
 	dirty    bool   // differs from its record
+	scan     uint8  // of the scans of this day in this session: what entries.seen is compared with
 }
 
 // Scan is a scan in progress: where a successor goes on.
 type Scan struct {
 	V          int          `json:"v"`
 	Range      window.Range `json:"range"`
+	From       *time.Time   `json:"from,omitempty"` // of a part: the instant from which the last day is asked
 	Begun      time.Time    `json:"begun"`
 	Link       string       `json:"link"` // the next page
 	Pages      int64        `json:"pages"`
@@ -103,6 +148,8 @@ func prefix(tenant string) string { return tenant + "/pstn/" }
 func windowKey(tenant string, day window.Day) string {
 	return prefix(tenant) + "window/" + day.String()
 }
+
+func monthKey(tenant string, m month) string { return prefix(tenant) + "month/" + m.String() }
 
 func scanKey(tenant string, from window.Day) string { return prefix(tenant) + "scan/" + from.String() }
 

@@ -10,29 +10,33 @@ import (
 
 // A ledger record:
 //
-//	byte     format, 1
+//	byte     format, 2
 //	byte     algorithm of the fingerprints (row.FingerprintAlgorithm), 1
 //	entries, up to the end:
-//	  uvarint  bit 0: the id is text, not a GUID; bit 1: rejected; bit 2: vanished; from bit 3: revision + 1 (0: never published)
+//	  uvarint  bit 0: the id is text, not a GUID; bit 1: rejected; bit 2: vanished; bit 3: away; from bit 4: revision + 1 (0: never published)
 //	  id       16 bytes of the GUID, or uvarint length and text
 //	  8 bytes  fingerprint, big endian
+//	  varint   where it is away: the day its call starts in now, as days after the owner window
+//
+// Format 1 had no bit for away: the revision began at bit 3.
 const (
-	segmentFormat    = 1
+	segmentFormat    = 2
 	segmentAlgorithm = 1
 	segmentHeader    = 2
 
 	maxSegmentBytes = 512 << 10
 	// maxEntryBytes bounds one entry: ids are at most 256 bytes and some marks (package row).
 	maxIDBytes    = 512
-	maxEntryBytes = maxIDBytes + 8 + 2*binary.MaxVarintLen32
+	maxEntryBytes = maxIDBytes + 8 + 3*binary.MaxVarintLen64
 )
 
-// A run of mergeRun neighbours of one size class is merged. The result is always of a larger class, even for records of one
-// row, so an entry is written at most once a class: three times in all.
+// What is merged are the last segments: as many as make a large one together, or mergeRun of the smallest class. The result is
+// of a larger class, unless rows were in it several times, so an entry is written three times at most, and only those of tiny
+// records as often as that. Until then their bytes are kept in memory: less than mediumBytes a window.
 const (
-	mergeRun    = 64
-	smallBytes  = mergeRun * 24
-	mediumBytes = mergeRun * smallBytes
+	mergeRun    = 1024
+	smallBytes  = 1536
+	mediumBytes = 96 << 10
 )
 
 // segment is one ledger record of a window.
@@ -60,8 +64,9 @@ func newSegment(seq uint64, data []byte) segment {
 	return s
 }
 
-func appendEntry(b []byte, e *entry, text string) []byte {
-	head := uint64(e.revision+1) << 3
+// appendEntry appends an entry; text is its id where that is not a GUID, home where its call starts if it is away.
+func appendEntry(b []byte, e *entry, text string, home window.Day) []byte {
+	head := uint64(int64(e.revision)+1) << 4
 	if e.flags&flagText != 0 {
 		head |= 1
 	}
@@ -71,19 +76,26 @@ func appendEntry(b []byte, e *entry, text string) []byte {
 	if e.flags&flagVanished != 0 {
 		head |= 4
 	}
+	if e.flags&flagAway != 0 {
+		head |= 8
+	}
 	b = binary.AppendUvarint(b, head)
 	if e.flags&flagText != 0 {
 		b = appendID(b, text)
 	} else {
 		b = append(b, e.key[:]...)
 	}
-	return binary.BigEndian.AppendUint64(b, e.fingerprint)
+	b = binary.BigEndian.AppendUint64(b, e.fingerprint)
+	if e.flags&flagAway != 0 {
+		b = binary.AppendVarint(b, int64(home-e.day()))
+	}
+	return b
 }
 
 var errSegment = errors.New("the ledger record is damaged")
 
-// decodeSegment calls fn for each entry of a ledger record, with the text of ids that are not GUIDs.
-func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string)) error {
+// decodeSegment calls fn for each entry of a ledger record, with the text of ids that are not GUIDs, and its home.
+func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string, home window.Day)) error {
 	if len(data) < segmentHeader || data[0] == 0 {
 		return errSegment
 	}
@@ -95,11 +107,18 @@ func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string))
 	}
 	for b := data[segmentHeader:]; len(b) > 0; {
 		head, n := uvarint(b)
-		if n <= 0 || head>>3 > 1<<31 {
+		if n <= 0 || head>>60 != 0 {
 			return errSegment
 		}
 		b = b[n:]
-		e := entry{revision: int32(int64(head>>3) - 1), owner: uint16(owner)}
+		if data[0] == 1 {
+			head = head&^7<<1 | head&7
+		}
+		if head>>4 > 1<<31 {
+			return errSegment
+		}
+		away := head&8 != 0
+		e := entry{revision: int32(int64(head>>4) - 1), owner: uint16(owner)}
 		if head&2 != 0 {
 			e.flags |= flagRejected
 		}
@@ -131,7 +150,17 @@ func decodeSegment(data []byte, owner window.Day, fn func(e entry, text string))
 		}
 		e.fingerprint = binary.BigEndian.Uint64(b)
 		b = b[8:]
-		fn(e, text)
+		home := owner
+		if away {
+			days, n := binary.Varint(b)
+			if n <= 0 || n > 1 && b[n-1] == 0 || days == 0 || days > 1<<24 || days < -1<<24 {
+				return errSegment
+			}
+			e.flags |= flagAway
+			home += window.Day(days)
+			b = b[n:]
+		}
+		fn(e, text, home)
 	}
 	return nil
 }
@@ -150,17 +179,19 @@ func startSegment() []byte { return []byte{segmentFormat, segmentAlgorithm} }
 
 // mergeable returns how many of the last segments should be merged, or 0.
 func mergeable(segs []segment) int {
-	for class := range 2 {
-		run, same := 0, 0
-		for i := len(segs) - 1; i >= 0 && segs[i].class() <= class; i-- {
-			run++
-			if segs[i].class() == class {
-				same++
-			}
+	run, size, small := 0, 0, 0
+	for i := len(segs) - 1; i >= 0 && segs[i].class() < 2; i-- {
+		run++
+		size += segs[i].size - segmentHeader
+		if small == run-1 && segs[i].class() == 0 {
+			small++
 		}
-		if same >= mergeRun {
-			return run
-		}
+	}
+	switch {
+	case size+segmentHeader >= mediumBytes:
+		return run
+	case small >= mergeRun:
+		return small
 	}
 	return 0
 }
@@ -171,15 +202,16 @@ func merge(run []segment, owner window.Day) (merged []segment, data [][]byte, fr
 	type place struct {
 		e    entry
 		text string
+		home window.Day
 	}
 	var order []rowKey
 	rows := map[rowKey]place{}
 	for _, s := range run {
-		err := decodeSegment(s.data, owner, func(e entry, text string) {
+		err := decodeSegment(s.data, owner, func(e entry, text string, home window.Day) {
 			if _, ok := rows[e.key]; !ok {
 				order = append(order, e.key)
 			}
-			rows[e.key] = place{e, text}
+			rows[e.key] = place{e, text, home}
 		})
 		if err != nil {
 			return nil, nil, nil, err
@@ -192,7 +224,7 @@ func merge(run []segment, owner window.Day) (merged []segment, data [][]byte, fr
 			data = append(data, cur)
 			cur = startSegment()
 		}
-		cur = appendEntry(cur, &p.e, p.text)
+		cur = appendEntry(cur, &p.e, p.text, p.home)
 	}
 	data = append(data, cur)
 	free := len(run) - len(data)

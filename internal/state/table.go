@@ -19,7 +19,7 @@ type entry struct {
 	revision    int32 // of the newest event; -1: none was published
 	owner       uint16
 	flags       flags
-	used        bool
+	seen        uint8 // the scan of its home that has returned it: Window.scan
 }
 
 type flags uint8
@@ -27,10 +27,20 @@ type flags uint8
 const (
 	flagRejected flags = 1 << iota // the fingerprint is that of a reject
 	flagText                       // the id is not a GUID: its text is in table.texts
-	flagVanished                   // room for it: a later complete scan did not return the row
+	flagVanished                   // a later complete scan of its home did not return the row
+	flagAway                       // its call now starts in another day than its owner window: table.away
+	flagUsed                       // the slot holds an entry
 )
 
 func (e *entry) day() window.Day { return window.Day(e.owner) }
+
+func (e *entry) used() bool       { return e.flags&flagUsed != 0 }
+func (e *entry) has(f flags) bool { return e.flags&f != 0 }
+func (e *entry) set(f flags, v bool) {
+	if e.flags &^= f; v {
+		e.flags |= f
+	}
+}
 
 // keyOf returns the key of an id, and whether the id is a GUID in the one spelling that a key reads back to.
 func keyOf(id string) (k rowKey, guid bool) {
@@ -71,11 +81,12 @@ type table struct {
 	seed  maphash.Seed
 	slots []entry
 	n     int
-	texts map[rowKey]string // ids that are not GUIDs
+	texts map[rowKey]string     // ids that are not GUIDs
+	away  map[rowKey]window.Day // where calls start now that have left their owner window
 }
 
 func newTable() *table {
-	return &table{seed: maphash.MakeSeed(), slots: make([]entry, 16), texts: map[rowKey]string{}}
+	return &table{seed: maphash.MakeSeed(), slots: make([]entry, 16), texts: map[rowKey]string{}, away: map[rowKey]window.Day{}}
 }
 
 func (t *table) slot(k rowKey) int {
@@ -87,7 +98,7 @@ func (t *table) slot(k rowKey) int {
 func (t *table) find(k rowKey) *entry {
 	for i := t.slot(k); ; {
 		e := &t.slots[i]
-		if !e.used {
+		if !e.used() {
 			return nil
 		}
 		if e.key == k {
@@ -101,7 +112,7 @@ func (t *table) find(k rowKey) *entry {
 
 // put inserts or replaces an entry.
 func (t *table) put(e entry) {
-	e.used = true
+	e.flags |= flagUsed
 	if old := t.find(e.key); old != nil {
 		*old = e
 		return
@@ -115,7 +126,7 @@ func (t *table) put(e entry) {
 
 func (t *table) place(e entry) {
 	i := t.slot(e.key)
-	for t.slots[i].used {
+	for t.slots[i].used() {
 		if i++; i == len(t.slots) {
 			i = 0
 		}
@@ -127,10 +138,66 @@ func (t *table) grow() {
 	old := t.slots
 	t.slots = make([]entry, len(old)+len(old)/3+1)
 	for i := range old {
-		if old[i].used {
+		if old[i].used() {
 			t.place(old[i])
 		}
 	}
+}
+
+// home returns the day in which the row's call starts, as it was last seen: whose scans return it.
+func (t *table) home(e *entry) window.Day {
+	if e.has(flagAway) {
+		return t.away[e.key]
+	}
+	return e.day()
+}
+
+// move notes the day in which the row's call starts. It reports whether that is another one than before.
+func (t *table) move(e *entry, to window.Day) bool {
+	if t.home(e) == to {
+		return false
+	}
+	if e.set(flagAway, to != e.day()); e.has(flagAway) {
+		t.away[e.key] = to
+	} else {
+		delete(t.away, e.key)
+	}
+	return true
+}
+
+// all yields the entries.
+func (t *table) all(yield func(*entry) bool) {
+	for i := range t.slots {
+		if e := &t.slots[i]; e.used() && !yield(e) {
+			return
+		}
+	}
+}
+
+// keep returns a table of the entries that pass.
+func (t *table) keep(pass func(*entry) bool) *table {
+	n := 0
+	for e := range t.all {
+		if pass(e) {
+			n++
+		}
+	}
+	out := newTable()
+	out.seed = t.seed
+	out.slots = make([]entry, max(16, n+n/4+1))
+	for e := range t.all {
+		if !pass(e) {
+			continue
+		}
+		out.put(*e)
+		if e.has(flagText) {
+			out.texts[e.key] = t.texts[e.key]
+		}
+		if e.has(flagAway) {
+			out.away[e.key] = t.away[e.key]
+		}
+	}
+	return out
 }
 
 // id returns the row id of an entry.

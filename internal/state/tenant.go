@@ -1,12 +1,9 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"pstncalls/internal/window"
@@ -17,7 +14,8 @@ type Tenant struct {
 	ID     string
 	Header Header
 
-	windows map[window.Day]*Window
+	windows map[window.Day]*Window // those with a ledger, be it empty
+	months  map[month]*Month       // the settled days whose ledgers have been dropped
 	scans   map[window.Day]*Scan
 	rows    *table
 	newer   map[rowKey]uint64 // rows compared lately: the sequence number at which their page had been received
@@ -35,138 +33,55 @@ func New(id string, start window.Day) *Tenant {
 }
 
 func empty(id string) *Tenant {
-	return &Tenant{ID: id, windows: map[window.Day]*Window{}, scans: map[window.Day]*Scan{}, rows: newTable(), newer: map[rowKey]uint64{}}
+	return &Tenant{ID: id, windows: map[window.Day]*Window{}, months: map[month]*Month{}, scans: map[window.Day]*Scan{}, rows: newTable(), newer: map[rowKey]uint64{}}
 }
 
-// Load reads a tenant from the records of the state topic. ok is false if there is no record of it.
-func Load(id string, records map[string][]byte) (t *Tenant, ok bool, err error) {
-	t = empty(id)
-	type ledgerRecord struct {
-		day  window.Day
-		seq  uint64
-		key  string
-		data []byte
-	}
-	var ledger []ledgerRecord
-	found := false
-	for key, value := range records {
-		rest, ours := strings.CutPrefix(key, prefix(id))
-		if !ours {
-			continue
-		}
-		found = true
-		kind, name, _ := strings.Cut(rest, "/")
-		switch kind {
-		case "tenant":
-			if name != "" {
-				return nil, false, &DamagedError{key, "its key has not the form tenant"}
-			}
-			if err := decodeJSON(key, value, &t.Header); err != nil {
-				return nil, false, err
-			}
-			ok = true
-		case "window":
-			day, err := window.Parse(name)
-			if err != nil {
-				return nil, false, &DamagedError{key, err.Error()}
-			}
-			w := &Window{}
-			if err := decodeJSON(key, value, w); err != nil {
-				return nil, false, err
-			}
-			t.windows[day] = w
-		case "scan":
-			s := &Scan{}
-			if err := decodeJSON(key, value, s); err != nil {
-				return nil, false, err
-			}
-			if key != scanKey(id, s.Range.From) || s.Range.Days() < 1 {
-				return nil, false, &DamagedError{key, fmt.Sprintf("its range is %s", s.Range)}
-			}
-			t.scans[s.Range.From] = s
-		case "ledger":
-			d, n, _ := strings.Cut(name, "/")
-			day, err := window.Parse(d)
-			seq, err2 := strconv.ParseUint(n, 10, 64)
-			if err != nil || err2 != nil || key != ledgerKey(id, day, seq) || day != window.Day(uint16(day)) {
-				return nil, false, &DamagedError{key, "its key has not the form ledger/<day>/<seq>"}
-			}
-			ledger = append(ledger, ledgerRecord{day, seq, key, value})
-		default:
-			return nil, false, fmt.Errorf("state record %q is of a kind this version does not know: %w", key, ErrNewer)
-		}
-	}
-	if found && !ok {
-		return nil, false, &DamagedError{prefix(id) + "tenant", "it is missing, while other records of the tenant are there"}
-	}
-	slices.SortFunc(ledger, func(a, b ledgerRecord) int {
-		if a.day != b.day {
-			return int(a.day - b.day)
-		}
-		if a.seq < b.seq {
-			return -1
-		}
-		return 1
-	})
-	for _, r := range ledger {
-		w := t.windows[r.day]
-		if w == nil {
-			return nil, false, &DamagedError{r.key, "its window's record is missing"}
-		}
-		if r.seq > w.Seq {
-			return nil, false, &DamagedError{r.key, fmt.Sprintf("its window's record knows ledger records up to %d only", w.Seq)}
-		}
-		w.segments = append(w.segments, newSegment(r.seq, r.data))
-		err := decodeSegment(r.data, r.day, func(e entry, text string) {
-			t.rows.put(e)
-			if e.flags&flagText != 0 {
-				t.rows.texts[e.key] = text
-			}
-		})
-		if errors.Is(err, ErrNewer) {
-			return nil, false, fmt.Errorf("state record %q: %w", r.key, err)
-		}
-		if err != nil {
-			return nil, false, &DamagedError{r.key, err.Error()}
-		}
-	}
-	return t, ok, t.checkLedgers()
-}
-
-// checkLedgers compares the ledgers with the counts of their windows: the rows of a ledger record that is lost would be
-// published again as new ones.
-func (t *Tenant) checkLedgers() error {
-	type sum struct{ rows, revisions int64 }
-	sums := map[window.Day]sum{}
-	for i := range t.rows.slots {
-		if e := &t.rows.slots[i]; e.used && e.revision >= 0 {
-			s := sums[e.day()]
-			sums[e.day()] = sum{s.rows + 1, s.revisions + int64(e.revision)}
-		}
-	}
-	for day, w := range t.windows {
-		if w.Settled != nil && len(w.segments) == 0 { // its ledger has been dropped
-			continue
-		}
-		if s := sums[day]; s.rows != w.Rows || s.revisions != w.Revisions {
-			return &DamagedError{windowKey(t.ID, day), fmt.Sprintf("it counts %d rows and %d revisions, its ledger %d and %d", w.Rows, w.Revisions, s.rows, s.revisions)}
-		}
-	}
-	return nil
-}
-
-// Window returns the window offset of a day, made empty where there is none yet.
-func (t *Tenant) Window(day window.Day) *Window {
+// own returns the window offset of a day, made where there is none yet. It panics for a day of a month record: that would be
+// counted twice, and nothing may look at it again.
+func (t *Tenant) own(day window.Day) *Window {
 	w := t.windows[day]
 	if w == nil {
+		if t.Dropped(day) {
+			panic(fmt.Sprintf("state: window %s is settled and its ledger is dropped", day))
+		}
 		w = &Window{V: Version}
 		t.windows[day] = w
 	}
 	return w
 }
 
-// Windows returns the days that have a window offset, oldest first.
-func (t *Tenant) Windows() []window.Day { return slices.Sorted(maps.Keys(t.windows)) }
+// Window returns what is known of a day. It is to be read only: Settled is some instant where the day's ledger has been dropped.
+func (t *Tenant) Window(day window.Day) Window {
+	if w := t.windows[day]; w != nil {
+		return *w
+	}
+	if d, ok := t.settledDay(day); ok {
+		end := day.End()
+		return Window{V: Version, Rows: d.Rows, Events: d.Events, Revisions: d.Events - d.Rows, Rejects: d.Rejects, Vanished: d.Vanished,
+			Digest: d.Digest, FirstEvent: d.First, Settled: &end}
+	}
+	return Window{V: Version}
+}
+
+// Dropped reports whether a day is settled and its ledger has been dropped.
+func (t *Tenant) Dropped(day window.Day) bool {
+	_, ok := t.settledDay(day)
+	return ok
+}
+
+// Windows returns the days of which something is known, oldest first.
+func (t *Tenant) Windows() []window.Day {
+	days := slices.Collect(maps.Keys(t.windows))
+	for of, m := range t.months {
+		for place := range of.days() {
+			if m.has(place) {
+				days = append(days, window.Day(of)+window.Day(place))
+			}
+		}
+	}
+	slices.Sort(days)
+	return days
+}
 
 // CompleteUpTo returns the tenant's watermark: all calls that start before it have been read, as far as Graph has shown them.
 // It is the earliest instant that no complete scan has covered.
@@ -174,13 +89,32 @@ func (t *Tenant) CompleteUpTo(now time.Time) time.Time {
 	for d := t.Header.Start; d <= window.Of(now); d++ {
 		w := t.windows[d]
 		switch {
-		case w == nil || w.LastScan == nil && w.Settled == nil:
+		case w == nil && t.Dropped(d):
+		case w == nil || w.LastScan == nil:
 			return d.Start()
-		case w.Settled == nil && w.LastScan.Before(d.End()):
-			return *w.LastScan
+		case w.Settled == nil && w.covered().Before(d.End()):
+			return w.covered()
 		}
 	}
 	return (window.Of(now) + 1).Start() // the windows' records are of a clock that was ahead
+}
+
+// Unread returns how many closed days were never read.
+func (t *Tenant) Unread(now time.Time) (n int) {
+	for d := t.Header.Start; d < window.Of(now); d++ {
+		if w := t.windows[d]; (w == nil || w.LastScan == nil) && !t.Dropped(d) {
+			n++
+		}
+	}
+	return n
+}
+
+// covered returns up to when a window that was read has been read.
+func (w *Window) covered() time.Time {
+	if w.Tail != nil && w.Tail.After(*w.LastScan) {
+		return *w.Tail
+	}
+	return *w.LastScan
 }
 
 // Rows returns how many rows the ledgers hold.
@@ -192,165 +126,87 @@ func (t *Tenant) hasLedger(day window.Day) bool {
 	return w != nil && w.Scans > 0 && w.Settled == nil
 }
 
-// Seen is a row as a page showed it.
-type Seen struct {
-	ID          string
-	HasID       bool
-	Fingerprint uint64
-	Day         window.Day // of its start; where it has none, the first day of the range asked for
-	Rejected    bool       // it cannot become an event
-}
-
-// Page says what the rows of one page are compared under.
-type Page struct {
-	Range window.Range
-	// Asked and Received are numbers from one counter of the shard, taken before the request and after the last byte: a page
-	// that was asked for after another had been received shows the newer rows, and only then is that certain.
-	Asked, Received uint64
-	// Busy reports whether a scan in progress, other than the page's own, owns a day.
-	Busy func(window.Day) bool
-}
-
-// Action is what is to be done with a row.
-type Action int
-
-// The actions.
-const (
-	Nothing Action = iota // it is known as it is
-	Publish               // an event
-	Refuse                // a record on the dead-letter topic
-	Leave                 // not this page's to judge: its own window's scan, or the next one, will
-)
-
-// Decision is the answer for one row.
-type Decision struct {
-	Action   Action
-	RowID    string
-	Revision int32
-	Owner    window.Day
-	Stale    bool // left because the page may be older than what is known: the window must be read again
-}
-
-// Observe compares a row with the ledger, and enters the answer.
-func (t *Tenant) Observe(s Seen, p Page) Decision {
-	if !p.Range.Contains(s.Day) && (!t.hasLedger(s.Day) || p.Busy(s.Day)) {
-		return Decision{Action: Leave}
-	}
-	id, key, text, e := t.identify(s)
-	if e == nil {
-		if !p.Range.Contains(s.Day) && s.Day < t.Header.Start {
-			return Decision{Action: Leave}
-		}
-		n := entry{key: key, fingerprint: s.Fingerprint, owner: uint16(s.Day), revision: 0}
-		if text {
-			n.flags |= flagText
-			t.rows.texts[key] = id
-		}
-		w := t.Window(s.Day)
-		d := Decision{Action: Publish, RowID: id, Owner: s.Day}
-		if s.Rejected {
-			n.flags |= flagRejected
-			n.revision = -1
-			d.Action = Refuse
-			w.Rejects++
-		} else {
-			w.Rows++
-			w.Events++
-			t.countNoID(s)
-		}
-		t.rows.put(n)
-		t.enter(w, &n, id, p)
-		return d
-	}
-
-	mended := e.flags&flagRejected != 0 && !s.Rejected
-	if e.fingerprint == s.Fingerprint && !mended {
-		return Decision{Action: Nothing, RowID: id, Owner: e.day()}
-	}
-	if p.Asked < t.newer[key] {
-		return Decision{Action: Leave, RowID: id, Owner: e.day(), Stale: true}
-	}
-	w := t.Window(e.day())
-	e.fingerprint = s.Fingerprint
-	d := Decision{Action: Publish, RowID: id, Owner: e.day()}
-	if s.Rejected {
-		e.flags |= flagRejected
-		d.Action = Refuse
-		w.Rejects++
-	} else {
-		e.flags &^= flagRejected
-		if e.revision < 0 {
-			w.Rows++
-		} else {
-			w.Revisions++
-		}
-		e.revision++
-		d.Revision = e.revision
-		w.Events++
-		t.countNoID(s)
-	}
-	t.enter(w, e, id, p)
-	return d
-}
-
-func (t *Tenant) countNoID(s Seen) {
-	if !s.HasID {
-		t.Header.NoID++
-		t.headerDirty = true
-	}
-}
-
-// identify resolves the row id (design section 11): rows without an id have no revisions, so one of another content is
-// another row.
-func (t *Tenant) identify(s Seen) (id string, key rowKey, text bool, e *entry) {
-	key, guid := keyOf(s.ID)
-	e = t.rows.find(key)
-	if s.HasID || e != nil && e.fingerprint == s.Fingerprint {
-		return s.ID, key, !guid, e
-	}
-	other := fmt.Sprintf("%s.%016x", s.ID, s.Fingerprint)
-	otherKey, _ := keyOf(other)
-	known := t.rows.find(otherKey)
-	if e == nil && known == nil {
-		return s.ID, key, !guid, nil
-	}
-	return other, otherKey, true, known
-}
-
-// enter notes a changed entry for the window's next ledger record.
-func (t *Tenant) enter(w *Window, e *entry, id string, p Page) {
-	w.delta = appendEntry(w.delta, e, id)
-	w.dirty = true
-	t.newer[e.key] = p.Received
-}
-
-// Forget ends the memory of which pages were newer, for pages received before the given number: the poller gives the lowest
-// that a page still to come may have been asked at.
-func (t *Tenant) Forget(before uint64) {
-	maps.DeleteFunc(t.newer, func(_ rowKey, received uint64) bool { return received <= before })
-}
-
 // Published adds an event to its window's digest. at is the record's timestamp.
 func (t *Tenant) Published(owner window.Day, d Digest, at time.Time) {
-	w := t.Window(owner)
+	w := t.own(owner)
 	w.Digest = w.Digest.Add(d)
 	if w.FirstEvent == nil || at.Before(*w.FirstEvent) {
 		w.FirstEvent = &at
 	}
 }
 
-// Scanned notes a complete scan of a range: when it began and how many pages it had.
-func (t *Tenant) Scanned(r window.Range, begun time.Time, pages int64, settle bool, now time.Time) {
+// BeginScan begins the seen-set of a scan of whole days anew: no row of them has been returned yet.
+func (t *Tenant) BeginScan(r window.Range) {
 	for day := r.From; day < r.To; day++ {
-		w := t.Window(day)
-		w.Scans++
-		w.Pages = pages
-		w.LastScan = &begun
-		w.dirty = true
-		if settle && w.Settled == nil {
-			w.Settled = &now
+		w := t.own(day)
+		if w.scan++; w.scan == 0 {
+			w.scan = 1
 		}
 	}
+}
+
+// Scanned is a complete scan of whole days.
+type Scanned struct {
+	Range window.Range
+	Begun time.Time
+	Pages int64
+	// Resumed says that part of it was read by another session: what it did not return may have been on those pages.
+	Resumed bool
+}
+
+// Complete notes a complete scan. It returns how many rows have vanished since the scan before: rows that were published, whose
+// home is in the range, and that it did not return.
+func (t *Tenant) Complete(s Scanned) (vanished int) {
+	if !s.Resumed {
+		vanished = t.markVanished(s.Range)
+	}
+	for day := s.Range.From; day < s.Range.To; day++ {
+		w := t.own(day)
+		w.Scans++
+		w.Pages = s.Pages
+		w.LastScan = &s.Begun
+		if w.Tail != nil && !w.Tail.After(s.Begun) {
+			w.Tail = nil
+		}
+		w.dirty = true
+	}
+	return vanished
+}
+
+// Settle notes that a day's last scan is complete.
+func (t *Tenant) Settle(day window.Day, now time.Time) {
+	if w := t.own(day); w.Settled == nil {
+		w.Settled = &now
+		w.dirty = true
+	}
+}
+
+func (t *Tenant) markVanished(r window.Range) (n int) {
+	for e := range t.rows.all {
+		if e.revision < 0 || e.has(flagRejected|flagVanished) {
+			continue
+		}
+		home := t.rows.home(e)
+		if !r.Contains(home) || e.seen == t.scanOf(home) {
+			continue
+		}
+		e.set(flagVanished, true)
+		w := t.own(e.day())
+		w.Vanished++
+		t.write(w, e)
+		n++
+	}
+	return n
+}
+
+// CompleteTail notes a scan of the end of a window, from an instant on. It counts where no gap lies before it.
+func (t *Tenant) CompleteTail(day window.Day, from, begun time.Time) {
+	w := t.own(day)
+	if w.LastScan == nil || from.After(w.covered()) || !begun.After(w.covered()) {
+		return
+	}
+	w.Tail = &begun
+	w.dirty = true
 }
 
 // Scans returns the scans in progress, newest range first.
@@ -410,7 +266,13 @@ func (t *Tenant) Records() (out []Record, merged bool, err error) {
 		out = append(out, Record{Key: key})
 	}
 	t.deleted = nil
-	for _, day := range t.Windows() {
+	for _, of := range slices.Sorted(maps.Keys(t.months)) {
+		if m := t.months[of]; m.dirty {
+			out = append(out, Record{monthKey(t.ID, of), encodeJSON(m)})
+			m.dirty = false
+		}
+	}
+	for _, day := range slices.Sorted(maps.Keys(t.windows)) {
 		w := t.windows[day]
 		if !w.dirty {
 			continue
@@ -451,12 +313,12 @@ func (t *Tenant) flush(day window.Day, w *Window) (out []Record, err error) {
 		out = append(out, Record{ledgerKey(t.ID, day, w.Seq), data})
 	}
 	cur := startSegment()
-	err = decodeSegment(append(startSegment(), w.delta...), day, func(e entry, text string) {
+	err = decodeSegment(append(startSegment(), w.delta...), day, func(e entry, text string, home window.Day) {
 		if len(cur)+maxEntryBytes > maxSegmentBytes {
 			emit(cur)
 			cur = startSegment()
 		}
-		cur = appendEntry(cur, &e, text)
+		cur = appendEntry(cur, &e, text, home)
 	})
 	emit(cur)
 	w.delta = nil

@@ -17,6 +17,7 @@ type Metrics struct {
 	Commits   prometheus.Counter
 	Phase     *prometheus.HistogramVec // of a commit: produce, end
 	Lag       *prometheus.GaugeVec     // of the open window: seconds since the last complete scan of it began
+	Clock     *prometheus.GaugeVec     // seconds that this machine's clock is behind Graph's, by tenant; negative: ahead
 	Shards    prometheus.Gauge
 	Condition *prometheus.GaugeVec // 1 while it holds
 }
@@ -40,12 +41,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Duration of a commit's phases.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"phase"}),
 		Lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "open_window_lag_seconds",
 			Help: "Time since the last complete scan of the open window began."}, []string{"tenant"}),
+		Clock: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "clock_behind_seconds",
+			Help: "How far this machine's clock is behind Graph's Date, 0 within its second."}, []string{"tenant"}),
 		Shards: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "shards_owned",
 			Help: "Shards that this replica owns and works on."}),
 		Condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "condition",
 			Help: "1 while a condition holds; see the status command."}, []string{"tenant", "name"}),
 	}
-	r.MustRegister(m.Commits, m.Phase, m.Lag, m.Shards, m.Condition)
+	r.MustRegister(m.Commits, m.Phase, m.Lag, m.Clock, m.Shards, m.Condition)
 	return m
 }
 

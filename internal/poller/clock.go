@@ -1,0 +1,82 @@
+package poller
+
+import (
+	"fmt"
+	"time"
+
+	"pstncalls/internal/clock"
+)
+
+// maxDistance is how far this machine's clock may be from Graph's, and how far it may jump, before nothing settles any more.
+const maxDistance = 30 * time.Second
+
+// clockWatch finds jumps: it compares the clock with the machine's monotonic one.
+type clockWatch struct {
+	shown time.Time // what the clock showed
+	at    time.Time // and when, monotonic
+}
+
+// rated is a clock that runs at another pace than the machine's.
+type rated interface{ Rate() float64 }
+
+// jumped reports whether the clock has been set since the last call.
+func (w *clockWatch) jumped(c clock.Clock, now time.Time) bool {
+	rate := 1.0
+	if r, ok := c.(rated); ok {
+		rate = r.Rate()
+	}
+	at := time.Now()
+	passed := time.Duration(float64(at.Sub(w.at)) * rate)
+	by := now.Round(0).Sub(w.shown) - passed // Round strips the monotonic reading
+	first := w.at.IsZero()
+	w.shown, w.at = now.Round(0), at
+	return !first && by.Abs() > time.Duration(float64(maxDistance)*max(rate, 1))
+}
+
+// clockJumped takes the trust from all scans in progress: when they began is not known any more.
+func (s *session) clockJumped(now time.Time) {
+	s.log.Warn("the clock has jumped: nothing settles until an answer of Graph confirms it", "now", now)
+	for _, t := range s.tenants {
+		for _, sc := range t.scans {
+			sc.astray = true
+		}
+		t.planAt = time.Time{}
+		s.beginCondition(t, conditionJump, "this machine's clock was set while the program ran: nothing settles until Graph's answers confirm it")
+	}
+}
+
+// distance returns how far the server's clock is from ours, 0 if the answer's Date is possible: it was made between the
+// instants at which the page was asked for and received, and tells whole seconds.
+func distance(asked, received, date time.Time) time.Duration {
+	switch {
+	case date.Add(time.Second).Before(asked):
+		return date.Add(time.Second).Sub(asked)
+	case date.After(received):
+		return date.Sub(received)
+	}
+	return 0
+}
+
+// checkClock compares our clock with the Date of a page's answer. What settles a window must have begun when we think it did.
+func (s *session) checkClock(f fetched) {
+	sc, t := f.scan, f.scan.tenant
+	if f.page.Asked.Before(sc.begun) {
+		sc.astray = true
+	}
+	if f.page.ServerDate.IsZero() {
+		return
+	}
+	d := distance(f.page.Asked, f.page.Received, f.page.ServerDate)
+	s.p.cfg.Metrics.Clock.WithLabelValues(t.ID).Set(d.Seconds())
+	if d.Abs() > maxDistance {
+		sc.astray = true
+		where := "behind"
+		if d < 0 {
+			where = "ahead of"
+		}
+		s.beginCondition(t, conditionClock, fmt.Sprintf("this machine's clock is %s %s Graph's: days are cut by it, so nothing settles until it is set right", d.Abs().Round(10*time.Second), where))
+		return
+	}
+	s.endCondition(t, conditionClock)
+	s.endCondition(t, conditionJump)
+}

@@ -1,0 +1,149 @@
+package poller
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"pstncalls/internal/schedule"
+	"pstncalls/internal/state"
+	"pstncalls/internal/window"
+)
+
+// scan is one scan in progress. Its fields belong to the shard's goroutine, but for those that fetch is given at the start.
+type scan struct {
+	tenant  *tenant
+	rng     window.Range
+	from    time.Time // of a part: the instant of the range's only day from which it is asked; zero: whole days
+	probe   bool      // a part that is asked to learn how Graph reads a range
+	kind    schedule.Kind
+	open    bool // it holds the open window
+	urgent  bool // its requests go before all others
+	begun   time.Time
+	resumed bool
+	link    string // the next page; for a resumed scan, where it goes on
+	pages   int64
+	rows    int64
+	news    int64 // events and rejects
+	failing bool  // its last attempt failed, and no new page has come since
+	stale   bool  // a row was left because the page might be older than what is known
+	astray  bool  // its times cannot be trusted: the clock was off, or jumped
+	learned learned
+	seen    uint64 // the number at which its last processed page had been received
+	cancel  context.CancelFunc
+}
+
+// begin begins the scan's seen-set and counts, at its first page.
+func (sc *scan) begin() {
+	sc.learned = learned{hours: map[window.Day]*hours{}}
+	if sc.from.IsZero() && !sc.resumed {
+		sc.tenant.BeginScan(sc.rng)
+	}
+}
+
+// advance moves the scan behind the page, and completes it with the last one.
+func (s *session) advance(f fetched) {
+	sc := f.scan
+	t := sc.tenant
+	sc.pages++
+	sc.rows += int64(len(f.rows))
+	sc.seen = f.received
+	sc.link = f.page.Link
+	s.checkClock(f)
+	s.countBackfill(sc, len(f.rows))
+	if f.progress {
+		sc.failing = false
+		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) && s.endCondition(t, conditionSource) {
+			t.log.Info("readable again")
+		}
+	}
+	lowest := f.received
+	for _, o := range t.scans {
+		lowest = min(lowest, o.seen)
+	}
+	t.Forget(lowest)
+	switch {
+	case sc.link == "":
+		s.complete(sc)
+	case sc.probe && sc.learned.before > 0: // it is answered, and nothing hangs on the rest
+		s.end(sc)
+		s.learnTimes(sc)
+	default:
+		t.KeepScan(s.scanRecord(sc))
+	}
+}
+
+func (s *session) scanRecord(sc *scan) state.Scan {
+	r := state.Scan{Range: sc.rng, Begun: sc.begun, Link: sc.link, Pages: sc.pages, Rows: sc.rows,
+		APIVersion: s.p.cfg.APIVersion, Endpoint: s.p.cfg.Endpoint, Privacy: s.p.cfg.Privacy.ID()}
+	if !sc.from.IsZero() {
+		r.From = &sc.from
+	}
+	return r
+}
+
+// complete ends a scan whose last page has been read.
+func (s *session) complete(sc *scan) {
+	t := sc.tenant
+	s.end(sc)
+	now := s.p.cfg.Clock.Now()
+	if !sc.from.IsZero() {
+		s.learnTimes(sc)
+		if !sc.probe {
+			t.CompleteTail(sc.rng.From, sc.from, sc.begun)
+		}
+		t.log.Debug("part of a day read", "day", sc.rng.From.String(), "from", sc.from, "pages", sc.pages, "rows", sc.rows, "news", sc.news)
+		return
+	}
+	settling := s.settling(sc)
+	vanished := t.Complete(state.Scanned{Range: sc.rng, Begun: sc.begun, Pages: sc.pages, Resumed: sc.resumed})
+	for _, day := range settling {
+		t.Settle(day, now)
+		s.urgent = true
+	}
+	s.learnEnd(sc)
+	s.keepHours(sc)
+	s.completeBackfill(sc)
+	level := slog.LevelDebug
+	if sc.news > 0 || len(settling) > 0 || vanished > 0 {
+		level = slog.LevelInfo
+	}
+	t.log.Log(context.Background(), level, "scan complete", "range", sc.rng.String(), "pages", sc.pages, "rows", sc.rows, "news", sc.news,
+		"vanished", vanished, "settled", len(settling), "took", now.Sub(sc.begun).Round(time.Millisecond))
+}
+
+// settling returns the days of which a complete scan is the last. A row that was left because its page might be older than what
+// is known has to be read again; so has a window whose pages were not all read in this session, or whose scan's times cannot be
+// trusted. A window that is older than the lookback when it is first read settles with one page; with several, where $skip may
+// have skipped a row, a second scan has to find nothing new.
+func (s *session) settling(sc *scan) []window.Day {
+	if sc.resumed || sc.stale || sc.astray {
+		return nil
+	}
+	var days []window.Day
+	for day := sc.rng.From; day < sc.rng.To; day++ {
+		w := sc.tenant.Window(day)
+		known := w.LastScan != nil && !s.p.cfg.Schedule.Settles(day, *w.LastScan) // a scan of its regular life
+		again := w.LastScan != nil && sc.news == 0
+		if s.p.cfg.Schedule.Settles(day, sc.begun) && (sc.pages == 1 || known || again) {
+			days = append(days, day)
+		}
+	}
+	return days
+}
+
+// failed notes an error of a scan: its goroutine waits and asks again.
+func (s *session) failed(f fetched) {
+	sc := f.scan
+	sc.seen = f.received
+	sc.tenant.log.Warn("scan waits", "range", sc.rng.String(), "page", sc.pages+1, "error", f.err, "wait", f.wait.Round(time.Millisecond), "restart", f.restart)
+	sc.failing = true
+	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
+	if f.restart {
+		sc.begun = s.p.cfg.Clock.Now()
+		sc.pages, sc.rows, sc.link, sc.stale, sc.resumed, sc.astray = 0, 0, "", false, false, false
+		sc.begin()
+		sc.tenant.DropScan(sc.rng.From)
+	}
+}
