@@ -49,7 +49,7 @@ func (b *batch) page(f fetched) {
 	page := state.Page{Range: sc.rng, Asked: f.asked, Received: f.received, Busy: func(d window.Day) bool { return t.busy(d, sc) }}
 	for i := range f.rows {
 		r := &f.rows[i]
-		seen := state.Seen{ID: r.ID, HasID: r.HasID, Fingerprint: r.Fingerprint, Rejected: r.Reject != nil, Day: sc.rng.From, NoStart: r.Start.IsZero()}
+		seen := state.Seen{ID: r.ID, HasID: r.HasID, Fingerprint: r.Fingerprint, Rejected: r.Reject != nil, Day: sc.rng.To - 1, NoStart: r.Start.IsZero()}
 		if !seen.NoStart {
 			seen.Day = window.Of(r.Start)
 			sc.learned.note(sc, r.Start)

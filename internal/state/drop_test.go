@@ -166,7 +166,7 @@ func TestDropLeavesNoKey(t *testing.T) {
 		if got := tenant.CompleteUpTo(now); got != complete {
 			t.Errorf("complete up to %s, want %s", got, complete)
 		}
-		if got, want := tenant.Unread(now), 9-2+1; got != want {
+		if got, want := tenant.Unread(now), 9-2; got != want {
 			t.Errorf("%d days were never read, want %d", got, want)
 		}
 		if got := tenant.Rows(); got != rows-int(window0.Rows)-1 {
@@ -245,6 +245,26 @@ func TestDropOneByOne(t *testing.T) {
 		}
 		if got := w.tenant.Dropped(d); got != (d <= day0+58) {
 			t.Errorf("%s: dropped %t", d, got)
+		}
+	}
+}
+
+// A row without start may be in any day of the range that returned it: it stays known until all of them have settled.
+func TestDropKeepsRowsWithoutStart(t *testing.T) {
+	w := newWorld(t)
+	bad := rejected(rowOn(day0+3, 1, 1))
+	bad.NoStart = true
+	if d := w.publish(bad, w.tenant.Observe(bad, w.page(day0, day0+4))); d.Action != Refuse || d.Owner != day0+3 {
+		t.Fatalf("got %+v, want a reject of the last day", d)
+	}
+	now := (day0 + 99).Start()
+	for _, d := range []window.Day{5, 4, 3, 0, 1, 2} {
+		w.scan(day0 + d)
+		w.settle(day0+d, day0+d)
+		w.restart()
+		w.tenant.Drop(now, week)
+		if got, want := w.tenant.Dropped(day0+3), d == 2; got != want {
+			t.Errorf("with day %d settled: dropped %t, want %t", d, got, want)
 		}
 	}
 }

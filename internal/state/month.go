@@ -123,14 +123,17 @@ func (t *Tenant) countDropped() (n int) {
 const ledgerLife = 48 * time.Hour
 
 // Drop takes the ledgers of settled windows out of the state, and leaves a mark in their month's record: those whose age is
-// lookback + 2 days, if the two days after them have settled, and every day into which one of their rows has moved. It
-// returns how many went.
+// lookback + 2 days, if the two days after them have settled, and all from there to a day into which one of their rows has
+// moved. It returns how many went.
 func (t *Tenant) Drop(now time.Time, lookback time.Duration) int {
 	needed := map[window.Day]bool{} // by a row that would be new, if its owner's ledger went
 	for key, home := range t.rows.away {
-		e := t.rows.find(key)
-		if home >= t.Header.Start && home <= window.Of(now) && !t.Settled(home) {
-			needed[e.day()] = true
+		owner := t.rows.find(key).day()
+		if home > window.Of(now) {
+			continue // it will be a new row, should that day ever come
+		}
+		for day := max(min(home, owner), t.Header.Start); day <= min(max(home, owner), window.Of(now)); day++ {
+			needed[owner] = needed[owner] || day != owner && !t.Settled(day)
 		}
 	}
 	gone := map[window.Day]*Window{}

@@ -12,7 +12,7 @@ type Seen struct {
 	ID          string
 	HasID       bool
 	Fingerprint uint64
-	Day         window.Day // of its start; where it has none, the first day of the range asked for
+	Day         window.Day // of its start; where it has none, the last day of the range asked for
 	NoStart     bool       // it has none
 	Rejected    bool       // it cannot become an event
 }
@@ -103,6 +103,9 @@ func (t *Tenant) insert(s Seen, p Page, id string, key rowKey, text bool) Decisi
 	if text {
 		n.flags |= flagText
 		t.rows.texts[key] = id
+	}
+	if s.NoStart { // it may be in any day of the range: until all have settled, it has to be known
+		t.rows.move(&n, p.Range.From)
 	}
 	d := Decision{Action: Publish, RowID: id, Owner: s.Day}
 	if s.Rejected {
