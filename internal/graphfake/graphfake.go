@@ -192,6 +192,19 @@ func (s *Server) with(tenant string, f func(*calllog.Log) error) error {
 	return nil
 }
 
+// SetReading changes how ranges are read, from the next request on.
+func (s *Server) SetReading(r Reading) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.Reading = r
+}
+
+func (s *Server) reading() Reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.Reading
+}
+
 // Misuse returns what clients did that Graph's documents forbid: the first hundred, without secrets.
 func (s *Server) Misuse() []string {
 	s.mu.Lock()

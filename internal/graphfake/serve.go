@@ -92,7 +92,7 @@ func (c *call) graph() {
 	if f, t := (Reading{}).span(q.from, q.to); !t.After(f) {
 		c.s.misused("tenant %s: the range %s to %s is empty where only days count and the end is exclusive", tenant, q.fromText, q.toText)
 	}
-	from, to := c.s.cfg.Reading.span(q.from, q.to)
+	from, to := c.s.reading().span(q.from, q.to)
 	switch {
 	case !to.After(from):
 		c.failWith(http.StatusBadRequest, "BadRequest", "toDateTime must be greater than fromDateTime.")

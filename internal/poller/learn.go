@@ -52,6 +52,8 @@ const (
 	enough = 3
 	// hoursKept is for how many days back the rows by hour are kept: probes want a day that is read anyway.
 	hoursKept = 8
+	// probePages is from how many pages on a probe ends with the first row that answers it.
+	probePages = 5
 	// probeRetry is when a probe that has shown nothing is tried again.
 	probeRetry = time.Hour
 )

@@ -66,7 +66,7 @@ func (s *session) advance(f fetched) {
 	switch {
 	case sc.link == "":
 		s.complete(sc)
-	case sc.probe && sc.learned.before > 0: // it is answered, and nothing hangs on the rest
+	case sc.probe && sc.learned.before > 0 && sc.pages >= probePages: // it is answered, and little hangs on the rest
 		s.end(sc)
 		s.learnTimes(sc)
 	default:
@@ -90,6 +90,7 @@ func (s *session) complete(sc *scan) {
 	now := s.p.cfg.Clock.Now()
 	if !sc.from.IsZero() {
 		s.learnTimes(sc)
+		s.learnEnd(sc)
 		if !sc.probe {
 			t.CompleteTail(sc.rng.From, sc.from, sc.begun)
 		}

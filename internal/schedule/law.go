@@ -53,13 +53,17 @@ func solve(ts []term, share float64) float64 {
 	return hi
 }
 
-// law returns the factor for the windows as they are.
+// law returns the factor for the windows as they are. While there are closed days that were never read nothing is left over:
+// windows wait for their doubling.
 func (p *planner) law() float64 {
 	var ts []term
 	open := 1.0 // pages of the open window at every interval
 	for i := range p.days {
 		w := &p.days[i].Window
 		ph := p.phase(w)
+		if ph == unread && w.Day < p.today {
+			return math.Inf(1)
+		}
 		if ph == dense || ph == lookback && p.final(w.Day).After(p.Now) {
 			ts = append(ts, p.term(w))
 		}

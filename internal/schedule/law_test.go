@@ -156,7 +156,6 @@ func TestShareOfTheBudget(t *testing.T) {
 		{"busy open window", 60_000, 22.5 - 60.0/5, Window{Day: yesterday, Settled: true}},
 		{"open window beyond the budget", 400_000, 4.5, Window{Day: yesterday, Settled: true}},
 		{"a day that was open at its last scan", 10, 22.5 - 1.0/5, Window{Day: yesterday, LastScan: yesterday.End().Add(-time.Minute), Rows: 900_000}},
-		{"a day that was never read", 10, 22.5 - 1.0/5, Window{Day: yesterday, Rows: 900_000}},
 		{"a day whose last scan is due", 10, 22.5 - 1.0/5, Window{Day: today - 8, LastScan: today.Start().Add(-time.Hour), Rows: 900_000}},
 	} {
 		ws := lookbackOf(40_000)
@@ -187,5 +186,21 @@ func TestTimesFollowTheLaw(t *testing.T) {
 	p = newPlanner(week, Input{Now: noon, Windows: ws, PerMinute: 45})
 	if got, want := p.term(&ws[3]), p.mean*p.Lateness.PerHour(noon.Sub(ws[3].Day.Start())-12*time.Hour); math.Abs(got.rate-want) > 1e-9 || got.pages != 0.001 {
 		t.Errorf("a day without rows: %+v, want a rate of %v", got, want)
+	}
+}
+
+// While a backfill goes on nothing is left over: every window waits for its doubling.
+func TestNothingIsLeftBesideABackfill(t *testing.T) {
+	ws := lookbackOf(400)
+	ws[0] = Window{Day: ws[0].Day}
+	for i, due := range week.Due(input(ws...)) {
+		w := ws[i]
+		want := w.Day.End().Add(2 * w.LastScan.Sub(w.Day.End()))
+		if final := week.final(w.Day); want.After(final) {
+			want = final
+		}
+		if i > 0 && w.Day < today && !due.Equal(want) {
+			t.Errorf("%s is due at %s, want %s", w.Day, due, want)
+		}
 	}
 }

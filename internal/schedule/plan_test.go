@@ -74,7 +74,7 @@ func TestPlan(t *testing.T) {
 		{"not across a settled day", 0, []Window{due(2, 10), settledDay(1, 5), due(0, 10)}, []got{{Open, 0, 1}, {Again, 2, 1}}},
 		{"not across a busy day", 0, []Window{due(2, 10), busy(due(1, 5)), due(0, 10)}, []got{{Open, 0, 1}, {Again, 2, 1}}},
 		{"not across a missing day", 0, []Window{due(2, 10), due(0, 10)}, []got{{Open, 0, 1}, {Again, 2, 1}}},
-		{"not across a day never read", 0, []Window{due(2, 10), never(1), due(0, 10)}, []got{{Open, 0, 1}, {Again, 2, 1}, {First, 1, 1}}},
+		{"not across a day never read", 0, []Window{doubled(2, 10), never(1), due(0, 10)}, []got{{Open, 0, 1}, {Again, 2, 1}, {First, 1, 1}}},
 		{"today never read, with the rest", 0, []Window{fresh(2, 10), fresh(1, 10), never(0)}, []got{{Open, 0, 3}}},
 		{"all busy", 0, []Window{busy(due(1, 10)), busy(due(0, 10))}, nil},
 
@@ -169,15 +169,25 @@ func TestOrder(t *testing.T) {
 	starved := func(n window.Day, since time.Duration) Window {
 		return Window{Day: today - n, LastScan: ago(since + 5*time.Minute), Rows: 9000}
 	}
-	ws := []Window{never(14), starved(7, 3*time.Hour), starved(6, 4*time.Hour), due(5, 9000), starved(4, time.Hour), starved(3, 2*time.Hour),
-		never(2), due(1, 9000), due(0, 9000)}
+	ws := []Window{starved(7, 3*time.Hour), starved(6, 4*time.Hour), due(5, 9000), starved(4, time.Hour), starved(3, 2*time.Hour), due(1, 9000), due(0, 9000)}
 	in := input(ws...)
 	in.PerMinute = plenty
 	items, _ := week.Plan(in)
-	want := []got{{Open, 0, 1}, {Again, 6, 1}, {Again, 7, 1}, {Again, 3, 1}, {Again, 1, 1}, {Again, 4, 1}, {Again, 5, 1}, {First, 2, 1}, {First, 14, 1}}
+	want := []got{{Open, 0, 1}, {Again, 6, 1}, {Again, 7, 1}, {Again, 3, 1}, {Again, 1, 1}, {Again, 4, 1}, {Again, 5, 1}}
 	if diff := cmp.Diff(want, shorten(items)); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
+	in = input(never(14), doubled(5, 9000), never(2), doubled(1, 9000), due(0, 9000))
+	items, _ = week.Plan(in)
+	want = []got{{Open, 0, 1}, {Again, 5, 1}, {Again, 1, 1}, {First, 2, 1}, {First, 14, 1}}
+	if diff := cmp.Diff(want, shorten(items)); diff != "" {
+		t.Errorf("order beside a backfill (-want +got):\n%s", diff)
+	}
+}
+
+// doubled is a window whose age has doubled since it was read, an hour after its end.
+func doubled(n window.Day, rows int64) Window {
+	return Window{Day: today - n, LastScan: (today - n).End().Add(time.Hour), Rows: rows}
 }
 
 // A range is due since the longest waiting of its days is.

@@ -6,7 +6,8 @@
 // age λ rows an hour are expected, read every T, costs c/T requests and delays each such row by T/2 on average. The sum of the
 // delays, λ·T/2 over all windows, is least under the budget where no request moved from one window to another would gain:
 // λ·T²/c is the same for all, so T = k·sqrt(c/λ), cut to the interval and the doubling. k is the smallest that the budget
-// allows; where it allows everything, k is 0 and every window is read at every interval.
+// allows; where it allows everything, k is 0 and every window is read at every interval. While days are left that were never
+// read, they get what is left, and windows wait for their doubling.
 //
 // How late rows are is learned (Lateness), from a prior.
 //

@@ -1,0 +1,49 @@
+//go:build synctests
+
+package poller_test
+
+import (
+	"context"
+	"time"
+
+	"pstncalls/internal/state"
+	"pstncalls/internal/window"
+)
+
+// All that the model knows of package state is in this file.
+
+// counted is what the state says of one window.
+type counted struct {
+	rows, events, revisions, rejects, vanished int64
+	digest                                     state.Digest
+	settled                                    bool
+}
+
+// states returns what the state topic says of each window; nil where it knows no tenant yet.
+func (m *model) states() (map[window.Day]counted, error) {
+	c, err := m.cluster(nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	v, err := c.ReadState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, ok, err := state.Load(tenant, v.State)
+	if err != nil || !ok {
+		return nil, err
+	}
+	out := map[window.Day]counted{}
+	for _, day := range t.Windows() {
+		w := t.Window(day)
+		out[day] = counted{w.Rows, w.Events, w.Revisions, w.Rejects, w.Vanished, w.Digest, w.Settled != nil}
+	}
+	return out, nil
+}
+
+// hash is what an event adds to its window's digest.
+func (e *published) hash() state.Digest {
+	return state.HashEvent(e.rowID, e.revision, e.fingerprint, e.avro)
+}
