@@ -384,7 +384,7 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 		return nil, s.die(fmt.Errorf("begin: %w", err))
 	}
 	// Every record's own error counts: the client would commit whatever part of the transaction had succeeded.
-	if err := s.cl.ProduceSync(ctx, rs...).FirstErr(); err != nil {
+	if err := s.produce(ctx, rs); err != nil {
 		s.abort()
 		return nil, s.die(fmt.Errorf("produce: %w", err))
 	}
@@ -400,6 +400,20 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 	// Events, rejects and window offsets are visible together. A crash here repeats nothing.
 	s.c.cfg.Observer.Reached(s.shard, AtCommitted)
 	return rs, nil
+}
+
+// produce produces the records and waits for all answers, no longer than ctx. A client that has lost its brokers while records
+// may have been written waits for them to come back, whatever ctx and its delivery timeout say: only closing it ends that.
+func (s *Session) produce(ctx context.Context, rs []*kgo.Record) error {
+	done := make(chan error, 1)
+	go func() { done <- s.cl.ProduceSync(ctx, rs...).FirstErr() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	s.cl.Close()
+	return fmt.Errorf("%w: %w", context.Cause(ctx), <-done)
 }
 
 // abort ends the open transaction so that readers need not wait for its timeout. Best effort: the successor's fence does it

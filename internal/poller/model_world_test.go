@@ -113,7 +113,7 @@ type setUpAt struct {
 	setUpOf
 }
 
-// finding is something wrong. Its class is what the table known goes by.
+// finding is something wrong. A history is shrunk as long as one of the same class remains.
 type finding struct{ class, text string }
 
 func (m *model) found(class, format string, args ...any) {
