@@ -418,9 +418,9 @@ func (g *generator) interruptSettling() {
 	if settles < dayLong {
 		return
 	}
-	g.addRows(op{at: settles - g.duration(time.Minute, 3*time.Hour), kind: opAdd, rows: 2 * h.pageSize, day: d, hour: g.duration(0, 20*time.Hour)})
+	g.addRows(op{at: settles - g.duration(time.Second, h.interval/2), kind: opAdd, rows: 2 * h.pageSize, day: d, hour: g.duration(0, 20*time.Hour)})
 	down := g.duration(time.Minute, 3*time.Hour)
-	g.add(op{at: settles - g.duration(0, 10*time.Minute), kind: opKill, what: "page", arg: 2 + g.IntN(3), dur: down})
+	g.add(op{at: settles - time.Second, kind: opKill, what: "page", arg: 1 + g.IntN(3), dur: down})
 	for _, r := range g.rows {
 		if g.home[r] == d && g.IntN(3) == 0 {
 			g.add(op{at: settles + g.duration(time.Second, down), kind: opVanish, row: r})

@@ -252,6 +252,11 @@ func (p *process) Reached(_ int32, at kafka.Point) {
 }
 
 func (p *process) hit(at kafka.Point) {
+	select {
+	case <-p.gone: // it was killed inside Open, and this is the world's end
+		return
+	default:
+	}
 	p.m.mu.Lock()
 	var hit *armed
 	for i, a := range p.m.armed {
