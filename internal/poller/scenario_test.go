@@ -4,6 +4,7 @@ package poller_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -372,5 +373,64 @@ func TestFlapping(t *testing.T) {
 		if t := s.state(); flapped(t) {
 			s.Errorf("a day later: %+v", t.Header.Conditions)
 		}
+	})
+}
+
+// TestScheduleWrites lets hours pass in which nothing changes: what only steers the schedule is written every ten minutes at most.
+func TestScheduleWrites(t *testing.T) {
+	h := history{interval: time.Minute, lookback: 3 * dayLong, back: 2, pageSize: 1000, reading: graphfake.Reading{TimesHonoured: true}}
+	stage(t, h, -2, 0, graphfake.TenantConfig{RowsPerDay: 50, Flat: true}, func(s *scene) {
+		commits := func() (n int) { // the embedded Kafka does not compact here: each commit has left its record
+			recs, err := s.read(topics.State)
+			if err != nil {
+				s.Fatal(err)
+			}
+			for _, rec := range recs {
+				if string(rec.Key) == "commit" {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(time.Hour)
+		before, asked := commits(), s.asked()
+		time.Sleep(5 * time.Hour)
+		if n := commits() - before; n == 0 || n > 5*6 {
+			s.Errorf("%d commits in five hours without a change, want one in ten minutes at most", n)
+		}
+		if n := s.asked() - asked; n < 5*60 || n > 5*60+1 { // the last lookback is one page; and perhaps a probe
+			s.Errorf("%d requests in five hours, want one a minute", n)
+		}
+	})
+}
+
+// TestWatermark follows a tenant's watermark topic: it never goes back, and what it says is complete was in the topic by then.
+func TestWatermark(t *testing.T) {
+	h := history{interval: 10 * time.Minute, lookback: dayLong, back: 2, pageSize: 20}
+	stage(t, h, -2, 3, graphfake.TenantConfig{RowsPerDay: 100, Flat: true}, func(s *scene) {
+		s.settleAll(3)
+		recs, err := s.read(topics.Watermark)
+		if err != nil {
+			s.Fatal(err)
+		}
+		var last time.Time
+		for _, rec := range recs {
+			var v struct {
+				V            int
+				Tenant       string
+				CompleteUpTo time.Time
+			}
+			if err := json.Unmarshal(rec.Value, &v); err != nil {
+				s.Fatal(err)
+			}
+			if string(rec.Key) != tenant || v.Tenant != tenant || v.V != 1 || v.CompleteUpTo.Before(last) || v.CompleteUpTo.After(rec.Timestamp) {
+				s.Errorf("at %s, after %s: key %s, %+v", rec.Timestamp, last, rec.Key, v)
+			}
+			last = v.CompleteUpTo
+		}
+		if time.Since(last) > time.Hour {
+			s.Errorf("the last one says %s at %s", last, time.Now())
+		}
+		s.Logf("%d watermarks", len(recs))
 	})
 }
