@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pstncalls/internal/config"
+	"pstncalls/internal/poller"
 )
 
 func readme(t *testing.T) string {
@@ -68,5 +69,17 @@ func TestReadmeCommands(t *testing.T) {
 		if !known[m[1]] {
 			t.Errorf("README.md: %q is no command", m[0])
 		}
+	}
+}
+
+// The README's table of conditions has each of them, and no other.
+func TestReadmeConditions(t *testing.T) {
+	part := between(t, readme(t), "### Conditions", "### What is refused")
+	var got []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(part, -1) {
+		got = append(got, m[1])
+	}
+	if d := cmp.Diff(poller.Conditions, got); d != "" {
+		t.Errorf("README.md (-want +got):\n%s", d)
 	}
 }

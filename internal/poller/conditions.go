@@ -17,6 +17,9 @@ const (
 	conditionManyRow = "too-many-unsettled" // the ledgers hold more rows than a tenant should have
 )
 
+// Conditions are the names of all of them.
+var Conditions = []string{conditionSource, conditionClock, conditionJump, conditionFlap, conditionStray, conditionManyRow}
+
 // shownFor is how long a condition is shown that nothing ends, because it is a thing that happened.
 const shownFor = 24 * time.Hour
 

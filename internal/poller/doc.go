@@ -1,8 +1,12 @@
 // Package poller owns one shard's work: what is due → pages → diff → commit.
 //
 // Pages are fetched and converted outside any transaction, one goroutine a scan. One goroutine a shard does everything else: it
-// compares rows with the ledgers, builds the batch and commits it. So within a shard commits are in order and no lock is
-// needed. Pages that are ready go out together.
+// plans (plan.go), compares rows with the ledgers, builds the batch and commits it (batch.go). So within a shard commits are in
+// order and no lock is needed. Pages that are ready go out together.
+//
+// A scan (scan.go) is of whole days, or of the last part of one: a tail of the open window, or a probe that asks how Graph reads
+// a range (learn.go). Only a scan of whole days, read by one session from first to last page and by a clock that Graph confirms
+// (clock.go), settles a day. Whatever is asked for is a range that holds rows under each of Graph's four possible readings.
 //
 // Memory is ahead of the topics only between the comparison and the end of the commit. After any error of the session all of
 // it is thrown away, and the start-up path (kafka.Cluster.Open, state.Load) finds out how far things really are.
