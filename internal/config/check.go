@@ -97,7 +97,7 @@ func (c *check) checkPoll(p *Poll) {
 	switch start := p.Start.instant(c.now); {
 	case start.After(c.now):
 		c.Add("POLL_START", c.Show(c.Value("POLL_START"))+" is in the future", "want a duration back from now such as 720h, or a time in the past")
-	case c.now.Sub(start) > reach:
+	case c.now.Sub(start) > reach && !p.Start.fixed, c.now.Sub(start) > mistaken:
 		c.Add("POLL_START", c.Show(c.Value("POLL_START"))+" is more than 366 days back", "want at most 8784h, for Graph keeps the calls of one year")
 	}
 }

@@ -208,7 +208,9 @@ func TestPollStart(t *testing.T) {
 			{"1999-11-01T23:30:00-02:00", "1999-11-02"},
 			{"2000-01-01", "2000-01-01"},
 			{"2000-01-02", "is in the future"},
-			{"1998-12-30", "is more than 366 days back"},
+			{"1998-12-30", "1998-12-31"}, // right when it was set up
+			{"1980-01-02", "1998-12-31"},
+			{"1979-01-01", "is more than 366 days back"},
 			{"0001-01-01T00:00:00Z", "is more than 366 days back"},
 			{"30d", `"30d" is not understood; want a duration such as 720h, or a time such as 2026-11-01 or 2026-11-01T00:00:00Z`},
 			{"1999-13-01", "is not understood"},

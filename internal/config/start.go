@@ -7,8 +7,12 @@ import (
 	"pstncalls/internal/window"
 )
 
-// reach is how far back POLL_START may lie: Graph keeps a year of calls, a leap year at most.
+// reach is how far back polling can start: Graph keeps a year of calls, a leap year at most.
 const reach = 366 * 24 * time.Hour
+
+// mistaken is how far back a fixed time cannot be meant. One between reach and this was right once: a set-up that is a year
+// old has to start again.
+const mistaken = 20 * reach
 
 // PollStart is where a new tenant's first window lies: a duration back from now, or a fixed instant. The zero PollStart is now.
 type PollStart struct {
@@ -17,8 +21,15 @@ type PollStart struct {
 	fixed bool
 }
 
-// Day returns the window that contains the start, as seen at now.
-func (s PollStart) Day(now time.Time) window.Day { return window.Of(s.instant(now)) }
+// Day returns the window that contains the start, as seen at now. A fixed time that lies further back than Graph keeps calls
+// counts as the oldest that it keeps.
+func (s PollStart) Day(now time.Time) window.Day {
+	at := s.instant(now)
+	if oldest := now.Add(-reach); at.Before(oldest) {
+		at = oldest
+	}
+	return window.Of(at)
+}
 
 // String returns the start as it can be configured.
 func (s PollStart) String() string {
