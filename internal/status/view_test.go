@@ -295,8 +295,8 @@ const goldenJSON = `{"tenants":[
 "backfill":{"daysRead":9,"daysLeft":1,"pages":3,"rows":9,"rowsPerSecond":0,"secondsLeft":366},
 "windows":[
 {"from":"2026-11-20","to":"2026-11-21","state":"open","rows":0,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":"2026-11-20T12:00:00Z"},
-{"from":"2026-11-19","to":"2026-11-20","state":"waiting","rows":1,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":"2026-11-20T12:00:00Z"},
-{"from":"2026-11-18","to":"2026-11-19","state":"waiting","rows":1,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":"2026-11-20T12:00:00Z"},
+{"from":"2026-11-19","to":"2026-11-20","state":"waiting","rows":1,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":"2026-11-20T23:50:00Z"},
+{"from":"2026-11-18","to":"2026-11-19","state":"waiting","rows":1,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":"2026-11-21T00:00:00Z"},
 {"from":"2026-11-17","to":"2026-11-18","state":"settled","rows":1,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":null},
 {"from":"2026-11-16","to":"2026-11-17","state":"settled","rows":1,"revisions":0,"rejects":0,"vanished":0,"pages":3,"scans":1,"lastScan":"2026-11-20T11:55:00Z","nextScan":null},
 {"from":"2026-11-12","to":"2026-11-16","state":"settled","rows":4,"revisions":0,"rejects":0,"vanished":0,"pages":0,"scans":0,"lastScan":null,"nextScan":null},
