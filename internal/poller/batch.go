@@ -63,14 +63,14 @@ func (b *batch) page(f fetched) {
 		case state.Publish:
 			b.event(t, r, d)
 			t.late(r, seen.Day, now)
-			sc.news++
+			sc.note(seen.Day)
 			c.events++
 			if d.Revision > 0 {
 				c.revisions++
 			}
 		case state.Refuse:
 			b.reject(t, r, d, f.page.RequestID)
-			sc.news++
+			sc.note(seen.Day)
 			c.rejects++
 		default:
 			b.err = unknownAction(d.Action)

@@ -36,12 +36,32 @@ func (w *clockWatch) jumped(c clock.Clock, now time.Time) bool {
 // clockJumped takes the trust from all scans in progress: when they began is not known any more.
 func (s *session) clockJumped(now time.Time) {
 	s.log.Warn("the clock has jumped: nothing settles until an answer of Graph confirms it", "now", now)
+	s.flushed = now
 	for _, t := range s.tenants {
+		t.probeAt = time.Time{}
 		for _, sc := range t.scans {
 			sc.astray = true
 		}
 		t.planAt = time.Time{}
 		s.beginCondition(t, conditionJump, "this machine's clock was set while the program ran: nothing settles until Graph's answers confirm it")
+	}
+}
+
+// checkState compares our clock with what the last owner noted. Where it is far behind, perhaps nothing is due, and no answer of
+// Graph would ever show it.
+func (s *session) checkState(t *tenant, now time.Time) {
+	last := t.Header.Start.Start()
+	if r := t.Header.Requests; r != nil && r.At.After(last) {
+		last = r.At
+	}
+	for _, day := range t.Windows() {
+		if w := t.Window(day); w.LastScan != nil && w.LastScan.After(last) {
+			last = *w.LastScan
+		}
+	}
+	if last.Sub(now) > maxDistance {
+		s.beginCondition(t, conditionClock, fmt.Sprintf("this machine's clock shows %s, and the last owner's showed %s: one of them is off, and nothing settles until Graph's answers confirm this one",
+			now.Format(time.RFC3339), last.Format(time.RFC3339)))
 	}
 }
 

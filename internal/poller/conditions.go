@@ -50,9 +50,14 @@ func (s *session) happened(t *tenant, name, sentence string) {
 	})
 }
 
+// has reports whether a condition holds.
+func (t *tenant) has(name string) bool {
+	return slices.ContainsFunc(t.Header.Conditions, func(c state.Condition) bool { return c.Name == name })
+}
+
 // endCondition reports whether the condition held.
 func (s *session) endCondition(t *tenant, name string) bool {
-	if !slices.ContainsFunc(t.Header.Conditions, func(c state.Condition) bool { return c.Name == name }) {
+	if !t.has(name) {
 		return false
 	}
 	t.SetHeader(func(h *state.Header) {
@@ -66,7 +71,7 @@ func (s *session) endCondition(t *tenant, name string) bool {
 // expireConditions ends those that have been shown for long enough.
 func (s *session) expireConditions(t *tenant, now time.Time) {
 	for _, c := range slices.Clone(t.Header.Conditions) {
-		if c.Until != nil && !c.Until.After(now) {
+		if c.Until != nil && (!c.Until.After(now) || c.Until.After(now.Add(shownFor))) { // or begun by a clock that was ahead
 			s.endCondition(t, c.Name)
 		}
 	}

@@ -25,6 +25,9 @@ type fetched struct {
 	restart bool // the scan begins anew from its first page
 }
 
+// maxKnown bounds what is remembered of a scan that begins anew again and again, with other links each time.
+const maxKnown = 100_000
+
 const (
 	linkTries    = 5 // of one page, then the scan begins anew
 	transientMax = 60 * time.Second
@@ -91,6 +94,9 @@ func (f *fetcher) read(ctx context.Context, link string) (done bool, next string
 		out := fetched{scan: f.scan, page: page, asked: asked, received: f.counter.Add(1), rows: make([]row.Row, len(page.Rows))}
 		for i, raw := range page.Rows {
 			out.rows[i] = f.row(raw)
+		}
+		if len(f.known) > maxKnown {
+			clear(f.known)
 		}
 		out.progress = !f.known[link] && (len(page.Rows) > 0 || page.Link == "")
 		f.known[link] = true

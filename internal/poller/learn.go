@@ -230,11 +230,13 @@ func (s *session) countBackfill(sc *scan, rows int) {
 // completeBackfill counts the days of a complete scan, and ends the count with the last one.
 func (s *session) completeBackfill(sc *scan) {
 	t := sc.tenant
-	if sc.kind != schedule.First || t.Header.Backfill == nil {
+	if t.Header.Backfill == nil {
 		return
 	}
 	b := *t.Header.Backfill
-	b.Days += sc.rng.Days()
+	if sc.kind == schedule.First {
+		b.Days += sc.rng.Days()
+	}
 	if t.Unread(s.p.cfg.Clock.Now()) > 0 {
 		t.SetHeader(func(h *state.Header) { h.Backfill = &b })
 		return
@@ -248,7 +250,12 @@ const flapping = 10
 
 // remark begins the conditions that a row gives reason for.
 func (s *session) remark(t *tenant, d state.Decision) {
+	if d.Action == state.Refuse {
+		t.refused[d.RowID]++
+	}
 	switch {
+	case d.Action == state.Refuse && t.refused[d.RowID] > flapping:
+		s.happened(t, conditionFlap, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]))
 	case d.Revision >= flapping:
 		s.happened(t, conditionFlap, fmt.Sprintf("row %s has reached revision %d: readers see every one; ask Microsoft about a row that does not come to rest", d.RowID, d.Revision))
 	case d.Stray:

@@ -8,6 +8,7 @@ import (
 	"pstncalls/internal/clock"
 	"pstncalls/internal/graphfake"
 	"pstncalls/internal/kafka"
+	"pstncalls/internal/poller"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/window"
 )
@@ -19,9 +20,10 @@ func TestTwoOwners(t *testing.T) {
 	w := newWorld(t, clock.System, schedule.Settings{Interval: 50 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, window.Of(today)-2,
 		graphfake.Config{Seed: 3, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 600, Flat: true,
 			From: today.Add(-48 * time.Hour), To: today, NoIDShare: 0.02, NullCallIDShare: 0.02}}})
-	a := w.run("a", setUp{})
+	patient := setUp{change: func(c *poller.Config) { c.StandDown = time.Hour }} // however slow the machine is
+	a := w.run("a", patient)
 	w.until("a publishes", func() bool { return len(w.read(topics.Events)) > 0 })
-	b := w.run("b", setUp{})
+	b := w.run("b", patient)
 	deposed := func(r *replica) func() bool {
 		rows := 0
 		return func() bool {

@@ -76,6 +76,8 @@ func (s *session) small(t *tenant, pages float64) bool {
 func (s *session) input(t *tenant, now time.Time) schedule.Input {
 	in := schedule.Of(t.Tenant, now)
 	in.Lateness, in.PerMinute = &t.lateness, t.source.Budget.Limit()
+	in.TimesCount = in.TimesCount && now.After(t.wholeUntil)
+	in.Alone = now.Before(t.aloneUntil)
 	for i := range in.Windows {
 		in.Windows[i].Busy = t.busy(in.Windows[i].Day, nil)
 	}

@@ -2,10 +2,12 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
+	"pstncalls/internal/graph"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
 	"pstncalls/internal/window"
@@ -25,10 +27,12 @@ type scan struct {
 	link    string // the next page; for a resumed scan, where it goes on
 	pages   int64
 	rows    int64
-	news    int64 // events and rejects
-	failing bool  // its last attempt failed, and no new page has come since
-	stale   bool  // a row was left because the page might be older than what is known
-	astray  bool  // its times cannot be trusted: the clock was off, or jumped
+	news    int64               // events and rejects
+	tries   int                 // attempts that have failed since the last progress
+	changed map[window.Day]bool // days of which it had news
+	failing bool                // its last attempt failed, and no new page has come since
+	stale   bool                // a row was left because the page might be older than what is known
+	astray  bool                // its times cannot be trusted: the clock was off, or jumped
 	learned learned
 	seen    uint64 // the number at which its last processed page had been received
 	cancel  context.CancelFunc
@@ -37,9 +41,16 @@ type scan struct {
 // begin begins the scan's seen-set and counts, at its first page.
 func (sc *scan) begin() {
 	sc.learned = learned{hours: map[window.Day]*hours{}}
+	sc.changed = map[window.Day]bool{}
 	if sc.from.IsZero() && !sc.resumed {
 		sc.tenant.BeginScan(sc.rng)
 	}
+}
+
+// note counts a row that is published or refused.
+func (sc *scan) note(day window.Day) {
+	sc.news++
+	sc.changed[day] = true
 }
 
 // advance moves the scan behind the page, and completes it with the last one.
@@ -53,7 +64,7 @@ func (s *session) advance(f fetched) {
 	s.checkClock(f)
 	s.countBackfill(sc, len(f.rows))
 	if f.progress {
-		sc.failing = false
+		sc.failing, sc.tries = false, 0
 		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) && s.endCondition(t, conditionSource) {
 			t.log.Info("readable again")
 		}
@@ -99,6 +110,9 @@ func (s *session) complete(sc *scan) {
 	}
 	settling := s.settling(sc)
 	vanished := t.Complete(state.Scanned{Range: sc.rng, Begun: sc.begun, Pages: sc.pages, Resumed: sc.resumed})
+	if vanished > 0 {
+		settling = nil // the set has shrunk, so $skip may have skipped a row; or the answer was no answer: it has to show the same again
+	}
 	for _, day := range settling {
 		t.Settle(day, now)
 		s.urgent = true
@@ -116,8 +130,8 @@ func (s *session) complete(sc *scan) {
 
 // settling returns the days of which a complete scan is the last. A row that was left because its page might be older than what
 // is known has to be read again; so has a window whose pages were not all read in this session, or whose scan's times cannot be
-// trusted. A window that is older than the lookback when it is first read settles with one page; with several, where $skip may
-// have skipped a row, a second scan has to find nothing new.
+// trusted. One page shows all there is. With several, where $skip may have skipped a row, the scan has to find nothing new of the
+// day, and to be its second since the day's end.
 func (s *session) settling(sc *scan) []window.Day {
 	if sc.resumed || sc.stale || sc.astray {
 		return nil
@@ -125,13 +139,32 @@ func (s *session) settling(sc *scan) []window.Day {
 	var days []window.Day
 	for day := sc.rng.From; day < sc.rng.To; day++ {
 		w := sc.tenant.Window(day)
-		known := w.LastScan != nil && !s.p.cfg.Schedule.Settles(day, *w.LastScan) // a scan of its regular life
-		again := w.LastScan != nil && sc.news == 0
-		if s.p.cfg.Schedule.Settles(day, sc.begun) && (sc.pages == 1 || known || again) {
+		again := w.LastScan != nil && !w.LastScan.Before(day.End()) && !sc.changed[day]
+		if s.p.cfg.Schedule.Settles(day, sc.begun) && (sc.pages == 1 || again) {
 			days = append(days, day)
 		}
 	}
 	return days
+}
+
+// giveUp reports whether another scan has a better chance than this one: of the whole day where a part is not answered, of single
+// days where several are not.
+func (s *session) giveUp(sc *scan, err error) bool {
+	var ge *graph.Error
+	permanent := errors.As(err, &ge) && ge.Class == graph.Permanent
+	if sc.tries < linkTries && !permanent || ge != nil && (ge.Class == graph.Wait || ge.Class == graph.Human) {
+		return false
+	}
+	t, now := sc.tenant, s.p.cfg.Clock.Now()
+	switch {
+	case !sc.from.IsZero():
+		t.probeAt, t.wholeUntil = now.Add(24*time.Hour), now.Add(time.Hour)
+	case sc.rng.Days() > 1 && sc.link == "":
+		t.aloneUntil = now.Add(time.Hour)
+	default:
+		return false
+	}
+	return true
 }
 
 // failed notes an error of a scan: its goroutine waits and asks again.
@@ -140,7 +173,12 @@ func (s *session) failed(f fetched) {
 	sc.seen = f.received
 	sc.tenant.log.Warn("scan waits", "range", sc.rng.String(), "page", sc.pages+1, "error", f.err, "wait", f.wait.Round(time.Millisecond), "restart", f.restart)
 	sc.failing = true
+	sc.tries++
 	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
+	if s.giveUp(sc, f.err) {
+		s.end(sc)
+		return
+	}
 	if f.restart {
 		sc.begun = s.p.cfg.Clock.Now()
 		sc.pages, sc.rows, sc.link, sc.stale, sc.resumed, sc.astray = 0, 0, "", false, false, false

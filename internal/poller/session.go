@@ -33,15 +33,18 @@ const (
 // tenant is a tenant of this session.
 type tenant struct {
 	*state.Tenant
-	source    Source
-	scans     []*scan   // in progress
-	watermark time.Time // as this session published it last
-	lateness  schedule.Lateness
-	hours     map[window.Day]*hours // of the days that this session has read whole, the younger ones
-	probeAt   time.Time             // no probe of Graph's reading before
-	planAt    time.Time             // nothing more is due before, unless a scan ends
-	said      time.Time             // when the log last told of the backfill
-	log       *slog.Logger
+	source     Source
+	scans      []*scan   // in progress
+	watermark  time.Time // as this session published it last
+	lateness   schedule.Lateness
+	hours      map[window.Day]*hours // of the days that this session has read whole, the younger ones
+	probeAt    time.Time             // no probe of Graph's reading before
+	wholeUntil time.Time             // no tail before: Graph has not answered for one
+	aloneUntil time.Time             // days are asked for one by one until then: Graph has not answered for several
+	refused    map[string]int        // how often rows of this session became rejects anew
+	planAt     time.Time             // nothing more is due before, unless a scan ends
+	said       time.Time             // when the log last told of the backfill
+	log        *slog.Logger
 }
 
 // session is one ownership of the shard: everything in it is thrown away at its end.
@@ -77,7 +80,7 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		if !ok {
 			st = state.New(name, p.cfg.Start(now))
 		}
-		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, log: s.log.With("tenant", name)}
+		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, refused: map[string]int{}, log: s.log.With("tenant", name)}
 		copy(t.lateness.Counts[:], st.Header.Lateness)
 		switch {
 		case previous != nil && previous.Released == nil && p.cfg.PoliteSuccessor:
@@ -92,6 +95,7 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		if r := st.Header.Requests; r == nil || r.Limit != src.Budget.Limit() {
 			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
 		}
+		s.checkState(t, now)
 		for _, c := range st.Header.Conditions {
 			p.cfg.Metrics.Condition.WithLabelValues(name, c.Name).Set(1)
 		}
@@ -116,6 +120,9 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 		case f := <-s.pages:
 			stop()
 			if err := s.handle(s.gather(f)); err != nil {
+				return err
+			}
+			if err := s.flush(); err != nil { // where there is always a page, the timer may never be heard
 				return err
 			}
 		case <-timer:
@@ -230,7 +237,8 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 		if err != nil {
 			return nil, nil, &stopError{subject(err, t.ID)}
 		}
-		if at := t.CompleteUpTo(now); !at.Equal(t.watermark) {
+		// By a clock that is off, nobody is told what is complete.
+		if at := t.CompleteUpTo(now); !t.has(conditionClock) && !t.has(conditionJump) && !at.Equal(t.watermark) {
 			t.watermark = at
 			value, err := json.Marshal(watermark{V: state.Version, Tenant: t.ID, CompleteUpTo: at})
 			if err != nil {

@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,10 @@ type Config struct {
 	// Start returns the first window of a tenant that is polled for the first time.
 	Start       func(now time.Time) window.Day
 	Concurrency int // closed windows of a tenant that are read at once; the open one always may be
-	ManyRows    int // unsettled rows of a tenant from which on a condition says so; 0: 20 million
+	// StandDown is how long, or up to twice as long, a fenced owner leaves the field to the newer claim it has seen, before it asks
+	// again; 0: 10 s.
+	StandDown time.Duration
+	ManyRows  int // unsettled rows of a tenant from which on a condition says so; 0: 20 million
 
 	// Tenants returns the tenants to poll now, and a channel that is closed when that changes.
 	Tenants func() ([]string, <-chan struct{})
@@ -81,8 +85,7 @@ func New(cfg Config) *Poller { return &Poller{cfg: cfg} }
 const (
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 30 * time.Second
-	// standDown is how long a fenced owner leaves the field to the newer claim it has seen, before it asks again.
-	standDown = 10 * time.Second
+	standDown  = 10 * time.Second
 	// sayAgain is how often an outage that lasts is logged.
 	sayAgain = time.Minute
 )
@@ -116,7 +119,8 @@ func (p *Poller) Work(ctx context.Context, shard int32) error {
 		if kafka.FencedOrTimedOut(err) {
 			if claim, cerr := p.cfg.Cluster.NewestClaim(ctx, shard); cerr == nil && !p.ours(claim) && claim.Released == nil {
 				log.Warn("another replica has claimed the shard: standing by", "instance", claim.Instance, "host", claim.Host)
-				wait = standDown + backoff(0, standDown, 1)
+				least := cmp.Or(p.cfg.StandDown, standDown)
+				wait = least + backoff(0, least, 1)
 			}
 		}
 		// Real time: it is Kafka that is waited for.

@@ -114,7 +114,7 @@ func (p *planner) grow(i int) Item {
 // joins reports whether a neighbour of the range is read with it: if it is due and they are few rows, or if that costs no page.
 func (p *planner) joins(s *span, i int) bool {
 	d := &p.days[i]
-	if !p.free(i) || !d.read() {
+	if p.Alone || !p.free(i) || !d.read() {
 		return false
 	}
 	total := s.rows + d.Rows
@@ -177,6 +177,9 @@ func (p *planner) firsts() []Item {
 		}
 		density := p.density(to)
 		days := int(min(max(firstRows/density, 1), maxDays))
+		if p.Alone {
+			days = 1
+		}
 		exploring := growth*p.known < days
 		if exploring {
 			if busy || len(items) > 0 {

@@ -89,6 +89,7 @@ type Input struct {
 	PerMinute  int       // requests that the budget allows
 	Held       int64     // rows in the tenant's ledgers
 	TimesCount bool      // Graph is proved to honour times of day for this tenant
+	Alone      bool      // every day is asked for alone: Graph has failed to answer for several at once
 }
 
 const (

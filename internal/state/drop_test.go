@@ -39,7 +39,8 @@ func TestDropRules(t *testing.T) {
 		{"a row in a later day, not settled", away(3), []window.Day{0, 1, 2}, ripe(), false},
 		{"a row in a later day, settled", away(3), []window.Day{0, 1, 2, 3}, ripe(), true},
 		{"a row in today", away(9 + 1), []window.Day{0, 1, 2}, ripe(), false},
-		{"a row in tomorrow", away(9 + 2), []window.Day{0, 1, 2}, ripe(), true},
+		{"a row in tomorrow", away(9 + 2), []window.Day{0, 1, 2}, ripe(), false},
+		{"a row in a far year", away(9 + 2 + maxAhead), []window.Day{0, 1, 2}, ripe(), true},
 		{"a row that came back", func(w *world) { away(3)(w); w.observe(rowOn(day0, 1, 3)) }, []window.Day{0, 1, 2}, ripe(), true},
 		{"another day's row in a later day", func(w *world) {
 			w.observe(rowOn(day0+2, 7, 1))
@@ -266,5 +267,28 @@ func TestDropKeepsRowsWithoutStart(t *testing.T) {
 		if got, want := w.tenant.Dropped(day0+3), d == 2; got != want {
 			t.Errorf("with day %d settled: dropped %t, want %t", d, got, want)
 		}
+	}
+}
+
+// A row moves from an old day into today; at that moment the clock is a little behind (just after midnight).
+func TestDropWithTheClockBack(t *testing.T) {
+	w := newWorld(t)
+	x := Seen{ID: guidOf(1), HasID: true, Fingerprint: 1, Day: day0}
+	w.scan(day0, x)
+	w.settle(day0, day0+9)
+	lookback := 24 * time.Hour
+	// day0+10 is today; the row is re-dated into it
+	x.Day, x.Fingerprint = day0+10, 2
+	if d := w.observe(x); d.Revision != 1 {
+		t.Fatalf("%+v", d)
+	}
+	w.restart()
+	now := (day0 + 10).Start().Add(5 * time.Second)
+	t.Log("dropped at the right time:", w.tenant.Drop(now, lookback))
+	w.check()
+	t.Log("dropped with the clock 10 s back:", w.tenant.Drop(now.Add(-10*time.Second), lookback))
+	w.restart()
+	if d := w.observe(x); d.Action != Nothing {
+		t.Errorf("the row is published again: %+v", d)
 	}
 }

@@ -119,6 +119,10 @@ func (t *Tenant) countDropped() (n int) {
 	return n
 }
 
+// maxAhead is how many days ahead a row's home may lie to be waited for: a clock that steps back must not make it a new row, and
+// one that is dated into a far year must not keep its owner's ledger for ever.
+const maxAhead = 400
+
 // ledgerLife is how much longer than the lookback a ledger lives: rows move into younger windows.
 const ledgerLife = 48 * time.Hour
 
@@ -129,10 +133,11 @@ func (t *Tenant) Drop(now time.Time, lookback time.Duration) int {
 	needed := map[window.Day]bool{} // by a row that would be new, if its owner's ledger went
 	for key, home := range t.rows.away {
 		owner := t.rows.find(key).day()
-		if home > window.Of(now) {
+		last := max(home, owner)
+		if home > window.Of(now)+maxAhead {
 			continue // it will be a new row, should that day ever come
 		}
-		for day := max(min(home, owner), t.Header.Start); day <= min(max(home, owner), window.Of(now)); day++ {
+		for day := max(min(home, owner), t.Header.Start); day <= last; day++ {
 			needed[owner] = needed[owner] || day != owner && !t.Settled(day)
 		}
 	}

@@ -92,6 +92,8 @@ func (t *Tenant) CompleteUpTo(now time.Time) time.Time {
 		case w == nil && t.Dropped(d):
 		case w == nil || w.LastScan == nil:
 			return d.Start()
+		case w.Settled == nil && w.covered().After(now.Add(aheadMost)):
+			return d.Start() // by a clock that was ahead: nobody knows when that was
 		case w.Settled == nil && w.covered().Before(d.End()):
 			return w.covered()
 		}
@@ -108,6 +110,9 @@ func (t *Tenant) Unread(now time.Time) (n int) {
 	}
 	return n
 }
+
+// aheadMost is how far the clock may have stepped back for what it showed before to be believed.
+const aheadMost = 30 * time.Second
 
 // covered returns up to when a window that was read has been read.
 func (w *Window) covered() time.Time {
@@ -165,9 +170,7 @@ func (t *Tenant) Complete(s Scanned) (vanished int) {
 		w.Scans++
 		w.Pages = s.Pages
 		w.LastScan = &s.Begun
-		if w.Tail != nil && !w.Tail.After(s.Begun) {
-			w.Tail = nil
-		}
+		w.Tail = nil
 		w.dirty = true
 	}
 	return vanished
@@ -202,6 +205,10 @@ func (t *Tenant) markVanished(r window.Range) (n int) {
 // CompleteTail notes a scan of the end of a window, from an instant on. It counts where no gap lies before it.
 func (t *Tenant) CompleteTail(day window.Day, from, begun time.Time) {
 	w := t.own(day)
+	if w.Tail != nil && w.Tail.After(begun) { // of a clock that was ahead
+		w.Tail = nil
+		w.dirty = true
+	}
 	if w.LastScan == nil || from.After(w.covered()) || !begun.After(w.covered()) {
 		return
 	}
