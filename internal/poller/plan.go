@@ -51,7 +51,7 @@ func (s *session) startTenant(ctx context.Context, t *tenant, now time.Time) tim
 		}
 		s.start(ctx, &scan{tenant: t, rng: item.Range, from: item.From, kind: item.Kind, open: open, urgent: open && s.small(t, item.Pages), begun: now})
 	}
-	if len(due) == 0 && closed < s.p.cfg.Concurrency {
+	if len(due) == 0 && closed < s.p.cfg.Concurrency && t.Unread(now) == 0 { // a backfill reads no page twice
 		s.probe(ctx, t, now)
 	}
 	if w := t.Window(window.Of(now)); w.LastScan != nil {
