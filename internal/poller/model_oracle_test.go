@@ -147,6 +147,13 @@ func (m *model) judge() (j judgement) {
 				g.add(m, t.ID == "", spans, pubs, owner)
 				vanished[owner] = g
 			}
+			for _, p := range pubs { // of an earlier life: it had vanished when its owner window's ledger was dropped, and is a new row since
+				if owner, err := window.Parse(p.owner); err == nil && p.owner != pubs[len(pubs)-1].owner {
+					g := vanished[owner]
+					g.most += int64(len(spans))
+					vanished[owner] = g
+				}
+			}
 		}
 		class, why := m.judgeRow(t.ID == "", spans, pubs)
 		switch class {
