@@ -46,8 +46,8 @@ type fetcher struct {
 	counter *atomic.Uint64
 	out     chan<- fetched
 
-	// known are the links whose pages were read. Pages that come round again, and empty ones, are no progress: or links in a
-	// loop, and pages without end, would neither be waited for longer and longer nor begun anew.
+	// known are the links whose pages were read. Pages that come round again, or lead back, and empty ones, are no progress: or
+	// links in a loop, and pages without end, would neither be waited for longer and longer nor begun anew.
 	known map[string]bool
 	moved bool // progress since the last error
 }
@@ -98,13 +98,14 @@ func (f *fetcher) read(ctx context.Context, link string) (done bool, next string
 		if len(f.known) > maxKnown {
 			clear(f.known)
 		}
-		out.progress = !f.known[link] && (len(page.Rows) > 0 || page.Link == "")
+		last := page.Link == ""
+		out.progress = !f.known[link] && (last || len(page.Rows) > 0 && !f.known[page.Link])
 		f.known[link] = true
 		f.moved = f.moved || out.progress
 		if !f.send(ctx, out) {
 			return true, link, nil
 		}
-		if page.Link == "" {
+		if last {
 			return true, "", nil
 		}
 		link = page.Link
