@@ -13,6 +13,15 @@ import (
 	"pstncalls/internal/window"
 )
 
+// slowToClaim takes its time between fence and claim, so that who is fenced sees its own claim as the newest for a while.
+type slowToClaim struct{}
+
+func (slowToClaim) Reached(_ int32, p kafka.Point) {
+	if p == kafka.AtFenced {
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
 // TestTwoOwners lets three pollers believe, one after the other, that they own the same shard, in the middle of scans and while
 // rows keep arriving. The deposed ones stand by.
 func TestTwoOwners(t *testing.T) {
@@ -35,7 +44,7 @@ func TestTwoOwners(t *testing.T) {
 		}
 	}
 	w.until("a stands by", deposed(a))
-	c := w.run("c", setUp{})
+	c := w.run("c", setUp{observer: slowToClaim{}})
 	w.until("b stands by", deposed(b))
 	v := w.clean("three owners")
 	if v.Rows < 1200 {

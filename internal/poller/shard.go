@@ -86,6 +86,8 @@ const (
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 30 * time.Second
 	standDown  = 10 * time.Second
+	// claimTime is what a successor is given between its fence and its claim.
+	claimTime = 4 * time.Second
 	// sayAgain is how often an outage that lasts is logged.
 	sayAgain = time.Minute
 )
@@ -115,20 +117,31 @@ func (p *Poller) Work(ctx context.Context, shard int32) error {
 			said = time.Now()
 			log.Warn("the shard's session ended; it starts again from the state topic", "error", kafka.Explain(err), "failures", failures)
 		}
-		wait := backoff(minBackoff, maxBackoff, failures)
-		if kafka.FencedOrTimedOut(err) {
-			if claim, cerr := p.cfg.Cluster.NewestClaim(ctx, shard); cerr == nil && !p.ours(claim) && claim.Released == nil {
-				log.Warn("another replica has claimed the shard: standing by", "instance", claim.Instance, "host", claim.Host)
-				least := cmp.Or(p.cfg.StandDown, standDown)
-				wait = least + backoff(0, least, 1)
-			}
-		}
-		// Real time: it is Kafka that is waited for.
-		if err := clock.Sleep(ctx, clock.System, wait); err != nil {
+		if !p.rest(ctx, log, shard, err, failures) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// rest waits before the next session: longer and longer, and long where another replica has the shard. It reports false when ctx
+// has ended. Real time: it is Kafka that is waited for.
+func (p *Poller) rest(ctx context.Context, log *slog.Logger, shard int32, err error, failures int) bool {
+	wait := backoff(minBackoff, maxBackoff, failures)
+	if !kafka.FencedOrTimedOut(err) {
+		return clock.Sleep(ctx, clock.System, wait) == nil
+	}
+	// Who has fenced this replica has yet to claim the shard: looked at now, the newest claim could still be our own.
+	if clock.Sleep(ctx, clock.System, max(wait, backoff(0, claimTime, 1))) != nil {
+		return false
+	}
+	claim, err := p.cfg.Cluster.NewestClaim(ctx, shard)
+	if err != nil || p.ours(claim) || claim.Released != nil {
+		return ctx.Err() == nil // the next session says what is wrong
+	}
+	log.Warn("another replica has claimed the shard: standing by", "instance", claim.Instance, "host", claim.Host)
+	least := cmp.Or(p.cfg.StandDown, standDown)
+	return clock.Sleep(ctx, clock.System, least+backoff(0, least, 1)) == nil
 }
 
 func (p *Poller) ours(c kafka.Claim) bool { return c.Instance == p.cfg.Cluster.Instance() }
