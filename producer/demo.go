@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"pstncalls/internal/clock"
 	"pstncalls/internal/config"
@@ -57,7 +55,7 @@ const (
 func demo(ctx context.Context, e env, args []string) error {
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	keep := fs.Bool("keep", false, "go on running after the verdict, until interrupted")
-	rows := fs.Int("rows-per-day", 300, "rows of the simulated tenant on a working day")
+	rows := fs.Int("rows-per-day", 300, "rows a day of the simulated tenant, on average")
 	seed := fs.Uint64("seed", 1, "seed of the simulated tenant")
 	verbose := fs.Bool("v", false, "show the producer's log")
 	if err := parseFlags(e, demoCommand(), fs, args); err != nil {
@@ -157,10 +155,7 @@ func (d *demonstration) play(ctx context.Context, keep bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	first := newVictim(demoCrashAt)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- serve(ctx, d.cfg, d.log, setup{clock: d.clock, observer: first, dialer: first.dial, registry: d.registries[0], noAdmin: true})
-	}()
+	ended := d.produce(ctx, setup{observer: first, dialer: first.dial, registry: d.registries[0]})
 	defer func() { // the one that was cut off is let go, so that its goroutines end
 		cancel()
 		close(first.release)
@@ -172,22 +167,13 @@ func (d *demonstration) play(ctx context.Context, keep bool) error {
 	first.cut()
 	say("%s  CRASH: the producer is cut off inside a transaction, in the middle of a scan; a new one starts", d.today())
 
-	second := make(chan error, 1)
 	runCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		second <- serve(runCtx, d.cfg, d.log, setup{clock: d.clock, registry: d.registries[1], noAdmin: true})
+	second := d.produce(runCtx, setup{registry: d.registries[1]})
+	defer func() {
+		stop()
+		<-second
 	}()
-	settled := make(chan struct{})
-	watch, unwatch := context.WithCancel(ctx)
-	defer unwatch()
-	watched := make(chan error, 1)
-	go func() { watched <- d.awaitSettled(watch, settled) }()
-	if err := d.progress(ctx, settled, second); err != nil {
-		return err
-	}
-	unwatch()
-	if err := <-watched; err != nil {
+	if err := d.untilSettled(ctx, second); err != nil {
 		return err
 	}
 	if !keep {
@@ -217,6 +203,34 @@ func (d *demonstration) play(ctx context.Context, keep bool) error {
 		return errSaid
 	}
 	return nil
+}
+
+// produce runs a producer. The channel gets what it ended with, and is closed then: it can be read again.
+func (d *demonstration) produce(ctx context.Context, s setup) <-chan error {
+	s.clock, s.noAdmin = d.clock, true
+	ended := make(chan error, 1)
+	go func() {
+		defer close(ended)
+		ended <- serve(ctx, d.cfg, d.log, s)
+	}()
+	return ended
+}
+
+// untilSettled shows the progress until all windows of the month have settled, as the state topic says.
+func (d *demonstration) untilSettled(ctx context.Context, ended <-chan error) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	settled := make(chan struct{})
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer fail(nil)
+	watch.Go(func() {
+		if err := d.awaitSettled(ctx); err != nil {
+			fail(err)
+			return
+		}
+		close(settled)
+	})
+	return d.progress(ctx, settled, ended)
 }
 
 func (d *demonstration) today() string { return window.Of(d.clock.Now()).String() }
@@ -270,51 +284,27 @@ func (d *demonstration) counted() (counts map[string]float64, err error) {
 	return counts, nil
 }
 
-// awaitSettled closes settled when all windows of the month have, as the state topic says.
-func (d *demonstration) awaitSettled(ctx context.Context, settled chan<- struct{}) error {
+func (d *demonstration) awaitSettled(ctx context.Context) error {
 	cluster, err := newCluster(d.cfg, d.log)
 	if err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		ok, err := d.allSettled(ctx, cluster)
-		if err != nil && ctx.Err() == nil {
+	for {
+		if ok, err := d.allSettled(ctx, cluster); ok || err != nil {
 			return err
 		}
-		if ok {
-			close(settled)
-			return nil
-		}
 		if err := clock.Sleep(ctx, clock.System, 500*time.Millisecond); err != nil {
-			return nil
+			return err
 		}
 	}
-	return nil
 }
 
 func (d *demonstration) allSettled(ctx context.Context, cluster *kafka.Cluster) (bool, error) {
-	r, err := cluster.NewReader()
+	v, err := cluster.ReadState(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer r.Close()
-	ends, err := r.StableEnds(ctx, d.cfg.Kafka.StateTopic)
-	if err != nil {
-		return false, err
-	}
-	shard := kafka.ShardOf(demoTenant, int32(len(ends)))
-	records := map[string][]byte{}
-	for rec, err := range r.Partition(ctx, d.cfg.Kafka.StateTopic, shard, 0, ends[shard]) {
-		if err != nil {
-			return false, err
-		}
-		if rec.Value == nil {
-			delete(records, string(rec.Key))
-		} else {
-			records[string(rec.Key)] = rec.Value
-		}
-	}
-	t, ok, err := state.Load(demoTenant, records)
+	t, ok, err := state.Load(demoTenant, v.State)
 	if err != nil || !ok {
 		return false, err
 	}
@@ -329,14 +319,14 @@ func (d *demonstration) allSettled(ctx context.Context, cluster *kafka.Cluster) 
 // verdict reads the topics with a consumer that shares nothing with the producer, and compares with the simulator's truth.
 func (d *demonstration) verdict(ctx context.Context) (graphfake.Verdict, error) {
 	var rejects []graphfake.Reject
-	for rec, err := range d.consume(ctx, d.cfg.Kafka.DLQTopic) {
+	for rec, err := range committed(ctx, d.cfg.Kafka.Brokers, d.cfg.Kafka.DLQTopic) {
 		if err != nil {
 			return graphfake.Verdict{}, err
 		}
 		rejects = append(rejects, rejectOf(rec))
 	}
 	events := func(yield func(graphfake.Event, error) bool) {
-		for rec, err := range d.consume(ctx, d.cfg.Kafka.EventsTopic) {
+		for rec, err := range committed(ctx, d.cfg.Kafka.Brokers, d.cfg.Kafka.EventsTopic) {
 			var ev graphfake.Event
 			if err == nil {
 				ev, err = eventOf(rec)
@@ -347,41 +337,6 @@ func (d *demonstration) verdict(ctx context.Context) (graphfake.Verdict, error) 
 		}
 	}
 	return graphfake.Compare(d.graph.Truth(demoTenant), events, rejects, graphfake.CompareOptions{})
-}
-
-// consume yields what a topic holds now, read_committed. The topics are quiet by then: two seconds of silence are the end.
-func (d *demonstration) consume(ctx context.Context, topic string) iter.Seq2[*kgo.Record, error] {
-	return func(yield func(*kgo.Record, error) bool) {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(d.cfg.Kafka.Brokers...), kgo.ConsumeTopics(topic),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer cl.Close()
-		for {
-			quiet, cancel := context.WithTimeout(ctx, 2*time.Second)
-			fs := cl.PollFetches(quiet)
-			silent := quiet.Err() != nil
-			cancel()
-			if ctx.Err() != nil {
-				yield(nil, context.Cause(ctx))
-				return
-			}
-			if silent {
-				return
-			}
-			if err := fs.Err(); err != nil {
-				yield(nil, err)
-				return
-			}
-			for it := fs.RecordIter(); !it.Done(); {
-				if !yield(it.Next(), nil) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // victim is the observer and the network of a producer that is cut off inside a transaction: it is stopped where its records

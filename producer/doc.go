@@ -35,7 +35,8 @@ makes it visible together with the ledger entry that says so.
 
   - The state is read after the fence and up to a record of our own. Any other order publishes rows twice.
   - After any error of a session its memory is thrown away: the start-up path is the recovery.
-  - Memory is ahead of the topics between Observe and the end of Commit, and only there.
+  - What is published is ahead of the topics in memory between Observe and the end of Commit, and only there; scans, settled
+    days, rows that moved or vanished may wait ten minutes for a commit, and losing them costs a scan, never a row.
   - A row's owner window is that of its first event, wherever it moves; identity is per tenant.
   - Record timestamps are the publish time by the machine's clock, even where the poller's clock is another one.
 */

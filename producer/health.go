@@ -19,7 +19,8 @@ func healthCommand() command {
 	return command{
 		name:     "health",
 		synopsis: "asks a running producer whether it is ready",
-		help: `Asks the admin server at ADMIN_ADDR, prints its answer, and exits with 0 if it is ready, 1 if not. Needs no other variable.
+		help: `Asks the admin server at ADMIN_ADDR, prints its answer, and exits with 0 if it is ready, 1 if not. Ready is a producer that
+has reached Kafka and found topics and schema in order; outages after that show in its log and in /metrics. Needs no other variable.
 
 Example:
   HEALTHCHECK CMD ["/producer", "health", "--live"]`,

@@ -32,7 +32,7 @@ func runCommand() command {
 Example:
   AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET_FILE=/run/secrets/graph KAFKA_BROKERS=kafka:9092 producer run
 
-Exit codes: 0 stopped by a signal, 1 refused (topics or state; the message says how to mend it), 2 mistakes in the
+Exit codes: 0 stopped by a signal, 1 failed or refused (topics, state, registry; the message says how to mend it), 2 mistakes in the
 environment, 3 the state belongs to another KAFKA_GROUP.`,
 		run: run,
 	}
@@ -96,10 +96,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, s setup) e
 	if err != nil {
 		return err
 	}
-	for _, t := range cfg.Graph.Tenants { // a credential that cannot work is found now
-		if _, err := src.source(t); err != nil {
-			return fmt.Errorf("tenant %s: %w", t, err)
-		}
+	if err := src.check(cfg.Graph.Tenants); err != nil { // a credential that cannot work is found now
+		return err
 	}
 	privacy, err := privacyOf(cfg)
 	if err != nil {
@@ -119,7 +117,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, s setup) e
 	tenants := newTenantList(cfg.Graph.Tenants)
 	if path := cfg.Graph.TenantsFile; path != "" {
 		group.Go(func() error {
-			tenants.watch(ctx, path, func(names []string) error { return checkTenants(cfg, names) }, log)
+			tenants.watch(ctx, s.clock, path, src.check, log)
 			return nil
 		})
 	}
@@ -204,13 +202,4 @@ func newFramer(ctx context.Context, cfg *config.Config, log *slog.Logger) (polle
 
 func privacyOf(cfg *config.Config) (*row.Privacy, error) {
 	return row.ParsePrivacy(cfg.Privacy.Fields, []byte(cfg.Privacy.HashKey.Reveal()))
-}
-
-// checkTenants repeats, for a tenants file that changed, the one rule that depends on the rest of the configuration.
-func checkTenants(cfg *config.Config, names []string) error {
-	managed := cfg.Graph.Auth == "azure" && cfg.Azure.ClientSecret.Reveal() == "" && cfg.Azure.ClientCertificatePath == "" && cfg.Azure.FederatedTokenFile == ""
-	if managed && len(names) > 1 {
-		return errors.New("a managed identity's token is for its own tenant: it can poll one tenant only")
-	}
-	return nil
 }

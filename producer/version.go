@@ -19,7 +19,8 @@ func versionCommand() command {
 	return command{
 		name:     "version",
 		synopsis: "prints which build this is",
-		help: `Prints the version, the commit it was built from, and the fingerprint of the event's schema.
+		help: `Prints the version, the commit it was built from (where the build noted it: the image's does not), and the fingerprint of
+the event's schema.
 
 Example:
   producer version --json`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -148,6 +149,21 @@ func (s *sources) source(tenant string) (poller.Source, error) {
 	return s.made[tenant], nil
 }
 
+// check refuses tenants that this configuration cannot poll, by making their sources: after it, source does not fail for them.
+func (s *sources) check(tenants []string) error {
+	az := s.cfg.Azure
+	managed := s.cfg.Graph.Auth == "azure" && az.ClientSecret.Reveal() == "" && az.ClientCertificatePath == "" && az.FederatedTokenFile == ""
+	if managed && len(tenants) > 1 {
+		return errors.New("a managed identity's token is for its own tenant: it can poll one tenant only")
+	}
+	for _, t := range tenants {
+		if _, err := s.source(t); err != nil {
+			return fmt.Errorf("tenant %s: %w", t, err)
+		}
+	}
+	return nil
+}
+
 // tenantList is the tenants to poll: fixed, or a file that is read again when it changes.
 type tenantList struct {
 	mu      sync.Mutex
@@ -179,11 +195,11 @@ func (l *tenantList) set(names []string) bool {
 
 const tenantsFileEvery = 10 * time.Second
 
-// watch reads the tenants file again every few seconds until ctx ends. A file that cannot be read, or holds mistakes, changes
-// nothing: the tenants stay as they are, and the log says so once.
-func (l *tenantList) watch(ctx context.Context, path string, check func([]string) error, log *slog.Logger) {
+// watch reads the tenants file again every few seconds until ctx ends. A file that cannot be read, or holds mistakes, or a tenant
+// that check refuses, changes nothing: the tenants stay as they are, and the log says so once.
+func (l *tenantList) watch(ctx context.Context, c clock.Clock, path string, check func([]string) error, log *slog.Logger) {
 	said := ""
-	for clock.Sleep(ctx, clock.System, tenantsFileEvery) == nil {
+	for clock.Sleep(ctx, c, tenantsFileEvery) == nil {
 		names, err := config.ReadTenants(path)
 		if err == nil {
 			err = check(names)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -216,48 +214,16 @@ func (w *world) verdict() graphfake.Verdict {
 	return v
 }
 
-// read returns the committed records of a topic, with a plain consumer: it shares nothing with the program's own reader. The
-// end is the last stable offset, which a marker or a record lies before; or, behind aborted records, two seconds of silence.
-func (w *world) read(topic string) []*kgo.Record {
+// read returns the committed records of a topic.
+func (w *world) read(topic string) (out []*kgo.Record) {
 	w.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left[o.Partition] = o.Offset
-		}
-	})
-	var out []*kgo.Record
-	for len(left) > 0 {
-		quiet, stop := context.WithTimeout(ctx, 2*time.Second)
-		fs := cl.PollFetches(quiet)
-		stop()
-		if errors.Is(quiet.Err(), context.DeadlineExceeded) {
-			return out // aborted records at the end are not delivered: silence is the end
-		}
-		if err := fs.Err(); err != nil {
+	for rec, err := range committed(ctx, w.kafka.ListenAddrs(), topic) {
+		if err != nil {
 			w.t.Fatal(err)
 		}
-		for it := fs.RecordIter(); !it.Done(); {
-			rec := it.Next()
-			if rec.Offset+1 >= left[rec.Partition] {
-				delete(left, rec.Partition)
-			}
-			if !rec.Attrs.IsControl() {
-				out = append(out, rec)
-			}
-		}
+		out = append(out, rec)
 	}
 	return out
 }

@@ -13,7 +13,7 @@ const (
 	HeaderSpecVersion = "ce_specversion"   // 1.0
 	HeaderID          = "ce_id"            // <row id>/<revision>
 	HeaderType        = "ce_type"          // pstncalls.PstnCall.v1
-	HeaderSource      = "ce_source"        // <graph root>/<tenant>/getPstnCalls
+	HeaderSource      = "ce_source"        // <graph root>/<version>/<tenant>/getPstnCalls
 	HeaderTime        = "ce_time"          // publish time: RFC 3339, UTC, milliseconds
 	HeaderSubject     = "ce_subject"       // the record's key
 	HeaderDataSchema  = "ce_dataschema"    // URI of the schema; only where there is a registry

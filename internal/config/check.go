@@ -91,6 +91,16 @@ func hostPort(addr string) string {
 	return ""
 }
 
+// legalName reports whether s has 1 to most of the characters A-Z a-z 0-9 . _ - and is neither . nor ..: Kafka's rule for topics.
+func legalName(s string, most int) bool {
+	if s == "" || len(s) > most || s == "." || s == ".." {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
+	})
+}
+
 func (c *check) checkPoll(p *Poll) {
 	within(c, "POLL_INTERVAL", time.Second, p.Interval, 24*time.Hour, "1s to 24h")
 	within(c, "POLL_LOOKBACK", time.Second, p.Lookback, 89*24*time.Hour, "1s to 2136h (89 days, as much as one request may ask for)")

@@ -60,12 +60,12 @@ type Graph struct {
 	Endpoint          *url.URL `env:"GRAPH_ENDPOINT, noinit" usage:"root URL of Graph, such as http://127.0.0.1:8900; by default that of GRAPH_CLOUD"`
 	APIVersion        string   `env:"GRAPH_API_VERSION, default=beta" usage:"beta (29 properties) or v1.0 (23 properties, no IP addresses; the version that Microsoft supports in production)"`
 	RequestsPerMinute int      `env:"GRAPH_REQUESTS_PER_MINUTE, default=45" usage:"requests a minute and tenant; Graph allows 50"`
-	Concurrency       int      `env:"GRAPH_CONCURRENCY, default=4" usage:"windows read at once per tenant, 1 to 32"`
+	Concurrency       int      `env:"GRAPH_CONCURRENCY, default=4" usage:"scans of closed days at once per tenant, 1 to 32; that of the open window comes on top"`
 }
 
 // Poll is which windows are read, and when.
 type Poll struct {
-	Start      PollStart     `env:"POLL_START, default=720h" usage:"how far back a new tenant starts: a duration, or a time such as 2026-11-01; cut down to UTC midnight"`
+	Start      PollStart     `env:"POLL_START, default=720h" usage:"how far back a new tenant starts: a duration up to 8784h, or a time such as 2026-11-01 (older than 366 days: as 366 days); cut down to UTC midnight"`
 	Interval   time.Duration `env:"POLL_INTERVAL, default=5m" usage:"between scans of the open window, 1s to 24h"`
 	Lookback   time.Duration `env:"POLL_LOOKBACK, default=168h" usage:"how long after its end a window is scanned again for late and corrected rows, 1s to 2136h"`
 	FreshStart bool          `env:"POLL_FRESH_START, default=false" usage:"start although the state topic is empty and the events topic is not"`
@@ -116,9 +116,9 @@ type Privacy struct {
 	HashKey Secret `env:"PRIVACY_HASH_KEY" usage:"key of the hash rules (HMAC), 16 bytes or more"`
 }
 
-// Admin is where metrics, health and the status page are served.
+// Admin is where metrics and health are served.
 type Admin struct {
-	Addr string `env:"ADMIN_ADDR, default=127.0.0.1:8080" usage:"host:port of metrics, health and status page; port 0 takes a free one"`
+	Addr string `env:"ADMIN_ADDR, default=127.0.0.1:8080" usage:"host:port of metrics, health and a page with links to them; port 0 takes a free one"`
 }
 
 // Log is what is logged, and how.
@@ -140,7 +140,7 @@ func (c *Config) Warnings() []string {
 		ws = append(ws, "POLL_LOOKBACK is under 24h: rows are known to arrive later than that, and are then not published")
 	}
 	if c.Graph.Auth == "azure" && c.Graph.RequestsPerMinute > 45 {
-		ws = append(ws, "GRAPH_REQUESTS_PER_MINUTE is over 45: that leaves nothing of Graph's 50 for a fail-over, check and verify --graph")
+		ws = append(ws, "GRAPH_REQUESTS_PER_MINUTE is over 45: with the 3 requests of a fail-over that is next to Graph's 50, or beyond")
 	}
 	return ws
 }

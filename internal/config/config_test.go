@@ -309,7 +309,7 @@ func TestManualDefaults(t *testing.T) {
 		if w, ok := want[v.Name]; ok && v.Default != w {
 			t.Errorf("%s: default %q, want %q", v.Name, v.Default, w)
 		}
-		if v.Default != "" {
+		if v.Default != "" && v.Name != "GRAPH_TENANTS" { // its default is another variable's value
 			environ = append(environ, v.Name+"="+v.Default)
 		}
 	}

@@ -48,7 +48,7 @@ func (c *check) checkRoot(name string, u *url.URL, auth string) {
 
 // checkTenants checks the tenants wherever they come from.
 func (c *check) checkTenants(g *Graph) {
-	const right = "want the id of a tenant: up to 64 letters, digits, dots, hyphens and underscores"
+	const right = "want the id of a tenant: up to 64 letters, digits, dots and hyphens"
 	seen := map[string]bool{}
 	if id := c.Value("AZURE_TENANT_ID"); id != "" {
 		if err := checkTenant(id, seen); err != nil {

@@ -89,6 +89,7 @@ func TestMistakes(t *testing.T) {
 		{"GRAPH_TENANTS=a,,b " + azure, `GRAPH_TENANTS: "", at place 2, is not the id of a tenant`},
 		{"GRAPH_TENANTS=a,b,A " + azure, `GRAPH_TENANTS: "A", at place 3, names a tenant a second time`},
 		{"GRAPH_TENANTS=.. " + azure, `GRAPH_TENANTS: "..", at place 1, is not the id`},
+		{"GRAPH_TENANTS=a_b " + azure, `GRAPH_TENANTS: "a_b", at place 1, is not the id of a tenant; want the id of a tenant: up to 64 letters`},
 		{"GRAPH_TENANTS=claim " + azure, `GRAPH_TENANTS: "claim", at place 1, is a name that the state topic uses itself`},
 		{"GRAPH_TENANTS=" + strings.Repeat("a", 64) + " " + azure, ""},
 		{"GRAPH_TENANTS=" + strings.Repeat("a", 65) + " " + azure, `GRAPH_TENANTS: "` + strings.Repeat("a", 60) + `"…, at place 1, is not the id`},

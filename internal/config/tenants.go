@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pstncalls/internal/config/env"
+	"pstncalls/internal/graph"
 )
 
 // ReadTenants returns the tenants in a file: one a line; blank lines, and what follows a #, do not count. There is at least one,
@@ -39,10 +40,10 @@ func ReadTenants(path string) ([]string, error) {
 	return tenants, nil
 }
 
-// checkTenant refuses an id that may not be part of a record's key or of a URL's path, and one that is in seen already; it adds
-// the id there.
+// checkTenant refuses an id that the Graph client would refuse or that the state topic cannot tell from its own names, and one that
+// is in seen already; it adds the id there.
 func checkTenant(id string, seen map[string]bool) error {
-	if !legalName(id, 64) {
+	if !graph.ValidTenant(id) {
 		return errors.New("is not the id of a tenant")
 	}
 	switch id {
@@ -56,14 +57,4 @@ func checkTenant(id string, seen map[string]bool) error {
 	}
 	seen[lower] = true
 	return nil
-}
-
-// legalName reports whether s has 1 to most of the characters A-Z a-z 0-9 . _ - and is neither . nor ..: Kafka's rule for topics.
-func legalName(s string, most int) bool {
-	if s == "" || len(s) > most || s == "." || s == ".." {
-		return false
-	}
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
-	})
 }

@@ -9,7 +9,10 @@ import (
 	"pstncalls/internal/clock"
 )
 
-const budgetSpan = time.Minute // Graph counts requests over 60 s
+const (
+	budgetSpan  = time.Minute // Graph counts requests over 60 s
+	graphsLimit = 50          // and allows so many of them for this function
+)
 
 // Budget counts the requests of one tenant that one owner makes, and makes them wait. In any 60 s it lets at most Limit
 // through: a sliding count, since a bucket that refills would let twice as many through around its edge.
@@ -190,12 +193,13 @@ func (b *Budget) Restrict(until time.Time, n int) {
 	b.wakeFirst()
 }
 
-// Used returns the instants of the requests in the last 60 s, ascending, for the next owner's Restore.
+// Used returns the instants of the requests in the last 60 s, ascending, for the next owner's Restore: the newest 50 at most, for
+// a higher limit is a simulator's, where nobody counts, and they have to fit into a record.
 func (b *Budget) Used() []time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.now()
-	return slices.Clone(b.used)
+	return slices.Clone(b.used[max(0, len(b.used)-graphsLimit):])
 }
 
 // Restore counts the requests that the last owner made. One that lies in our clock's future counts as made now.

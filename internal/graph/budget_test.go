@@ -203,6 +203,24 @@ func TestBudgetClockSteps(t *testing.T) {
 	}
 }
 
+// What is handed over fits into a record, however high a simulator's limit is: the newest ones, as many as Graph would count.
+func TestBudgetHandsOverLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(clock.System, 1_000_000)
+		takeAll(t, b, 200)
+		time.Sleep(time.Second)
+		newest := time.Now()
+		takeAll(t, b, 50)
+		used := b.Used()
+		if len(used) != 50 || !used[0].Equal(newest) {
+			t.Errorf("%d instants from %v on, want the 50 from %v on", len(used), used[0], newest)
+		}
+		if n := b.LastMinute(); n != 250 {
+			t.Errorf("LastMinute = %d, want 250: handing over forgets none", n)
+		}
+	})
+}
+
 func TestBudgetHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewBudget(clock.System, 3)

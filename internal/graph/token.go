@@ -46,14 +46,14 @@ type TokenConfig struct {
 // NewTokens returns the source that cfg describes. It makes no request, but reads the certificate once, so that a wrong
 // one is found at the start. Its error names the setting and never holds a secret.
 func NewTokens(cfg TokenConfig) (TokenSource, error) {
+	if !ValidTenant(cfg.Tenant) {
+		return nil, errors.New("tokens: the tenant must be an id or a domain: up to 64 letters, digits, dots and hyphens")
+	}
 	if cfg.Auth == "none" {
 		return noToken(cfg.Tenant), nil
 	}
 	if cfg.Auth != "azure" {
 		return nil, fmt.Errorf("tokens: auth %q: want azure or none", cfg.Auth)
-	}
-	if !validTenant(cfg.Tenant) {
-		return nil, errors.New("tokens: the tenant must be an id or a domain: letters, digits, dots and hyphens")
 	}
 	fetch, err := newFetch(cfg)
 	if err != nil {
@@ -71,8 +71,9 @@ type noToken string
 func (n noToken) Token(context.Context) (string, error) { return string(n), nil }
 func (n noToken) Refresh()                              {}
 
-// validTenant also keeps a tenant from changing the URL it is part of.
-func validTenant(s string) bool {
+// ValidTenant reports whether s can be the id or the domain of a tenant: up to 64 letters, digits, dots and hyphens, azidentity's
+// rule. It also keeps a tenant from changing the URL or the record's key it is part of.
+func ValidTenant(s string) bool {
 	for _, r := range s {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '-':
@@ -80,7 +81,7 @@ func validTenant(s string) bool {
 			return false
 		}
 	}
-	return s != "" && s != "." && s != ".."
+	return s != "" && len(s) <= 64 && s != "." && s != ".."
 }
 
 // grant is a token and how long it is good for, from now; 0 if the authority did not say.

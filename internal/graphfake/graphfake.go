@@ -7,7 +7,7 @@
 //	GET  /{beta|v1.0}/communications/callRecords/getPstnCalls(fromDateTime=…,toDateTime=…)
 //	POST /{tenant}/oauth2/v2.0/token, GET /{tenant}/v2.0/.well-known/openid-configuration
 //	GET  /_truth?tenant=…   every version of every row, as JSON lines
-//	GET  /_status           requests by status, faults fired, misuse
+//	GET  /_status           tenants, requests by status, faults fired, misuse
 //
 // and keeps a list of what a polite client would not have done (Misuse).
 //

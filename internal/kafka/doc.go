@@ -11,6 +11,10 @@
 //   - The error of every produced record is checked before End(commit): the client commits whatever succeeded.
 //   - After any error the session is dead and its memory worth nothing; opening another one is the recovery.
 //   - An empty transaction sends nothing, so it proves nothing: every commit carries the commit mark.
+//   - Every session looks at the topics anew, and while it commits: one that was re-created or altered since the process began
+//     would take events that nobody refuses, or refuse batches for ever.
+//   - Between the answers to a transaction's records and End, the client must come to know of its partitions (Session.settle): it
+//     may end a first transaction by an abort otherwise, and say that it was committed.
 //   - Record timestamps are the publish time: a 90-day-old timestamp on a topic with 7 days' retention is deleted within minutes.
 //
 // Records of a state partition that belong to this package: meta, claim/<group>, commit. The others are package state's.

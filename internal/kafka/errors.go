@@ -68,7 +68,7 @@ func Explain(err error) string {
 	case err == nil:
 		return ""
 	case denied(err):
-		return err.Error() + " (the principal needs READ and WRITE on the state topic, WRITE on events and dead-letter topic, READ on the group, WRITE on the transactional ids with the group's prefix)"
+		return err.Error() + " (the principal needs READ, WRITE and DESCRIBE_CONFIGS on the four topics, READ on the group, WRITE and DESCRIBE on the transactional ids with the group's prefix)"
 	case FencedOrTimedOut(err):
 		return err.Error() + " (another owner took the shard over, or a transaction timed out)"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,8 +17,8 @@ const (
 	claimPrefix = "claim/"
 )
 
-// FormatVersion is the newest version of the state's records that this program reads and writes.
-const FormatVersion = 1
+// formatVersion is the newest version of the state's records that this program reads and writes.
+const formatVersion = 1
 
 // Meta says whose state a partition is and to which topics it belongs. Every partition of the state topic holds one.
 type Meta struct {
@@ -49,25 +50,25 @@ type Mark struct {
 
 // decode reads a state value that is JSON, refusing a newer format than this program knows.
 func decode(topic, key string, value []byte, into any) error {
+	refuse := func(reason, mend string) error {
+		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: reason, Mend: mend}
+	}
+	const mend = "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"
 	var v struct {
 		V int `json:"v"`
 	}
-	if err := json.Unmarshal(value, &v); err != nil {
-		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: " + err.Error(),
-			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
+	err := json.Unmarshal(value, &v)
+	switch {
+	case err != nil: // as below
+	case v.V < 1:
+		err = errors.New("it has no format version")
+	case v.V > formatVersion:
+		return refuse(fmt.Sprintf("it has format %d, written by a newer version of this program, which reads up to %d", v.V, formatVersion), "run the newer version")
+	default:
+		err = json.Unmarshal(value, into)
 	}
-	if v.V < 1 {
-		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: it has no format version",
-			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
-	}
-	if v.V > FormatVersion {
-		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key),
-			Reason: fmt.Sprintf("it has format %d, written by a newer version of this program, which reads up to %d", v.V, FormatVersion),
-			Mend:   "run the newer version"}
-	}
-	if err := json.Unmarshal(value, into); err != nil {
-		return &RefusedError{Subject: fmt.Sprintf("state topic %s, record %q", topic, key), Reason: "it is damaged: " + err.Error(),
-			Mend: "restore the topic from a backup, or start anew with a state topic of another name and POLL_FRESH_START=true"}
+	if err != nil {
+		return refuse("it is damaged: "+err.Error(), mend)
 	}
 	return nil
 }
@@ -96,12 +97,12 @@ func (m *Meta) check(c *Cluster, l Layout) error {
 	return nil
 }
 
-const freshStartMend = "to publish again all that Graph still holds, name a new state topic in KAFKA_STATE_TOPIC (or delete the old one: kafka-topics.sh --bootstrap-server … --delete --topic …) and start once with POLL_FRESH_START=true"
+const freshStartMend = "to publish again all calls since POLL_START, name a new state topic in KAFKA_STATE_TOPIC (or delete the old one: kafka-topics.sh --bootstrap-server … --delete --topic …) and start once with POLL_FRESH_START=true"
 
-// found is what a look at one state partition saw.
+// found is what find saw in one state partition.
 type found struct {
 	meta *Meta
-	more bool // something beside meta and claims
+	more bool // something beside meta, claims and the mark of a shard without a commit
 }
 
 // Prepare makes the topics ready for work: it creates and checks them, and completes the first start. It writes nothing when
@@ -109,7 +110,7 @@ type found struct {
 // that it knows nothing of is refused before anything is written, for that is how a lost state topic would turn into a second
 // copy of everything.
 func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) {
-	l, err := c.EnsureTopics(ctx)
+	l, err := c.ensureTopics(ctx)
 	if err != nil {
 		return l, err
 	}
@@ -123,7 +124,7 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 	var first *Meta
 	virgin, complete := true, true
 	for p := range parts {
-		if parts[p], err = c.look(ctx, r, int32(p)); err != nil {
+		if parts[p], err = c.find(ctx, r, int32(p)); err != nil {
 			return l, err
 		}
 		if m := parts[p].meta; m == nil {
@@ -145,7 +146,7 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 		return l, nil
 	}
 
-	// An empty state: nothing but meta and claims. Events that lie beyond what meta acknowledged are events of a lost state.
+	// An empty state: no shard has a commit. Events that lie beyond what meta acknowledged are events of a lost state.
 	acknowledged := map[string]int64{}
 	if complete {
 		acknowledged = first.EventsEnd
@@ -165,8 +166,8 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 	return l, c.writeMetas(ctx, r, l)
 }
 
-// look reads one state partition only as far as it has to.
-func (c *Cluster) look(ctx context.Context, r *Reader, p int32) (found, error) {
+// find reads one state partition only as far as it has to.
+func (c *Cluster) find(ctx context.Context, r *Reader, p int32) (found, error) {
 	var f found
 	topic := c.cfg.Topics.State
 	end, err := r.edge(ctx, topic, p, r.adm.ListCommittedOffsets)
@@ -185,6 +186,12 @@ func (c *Cluster) look(ctx context.Context, r *Reader, p int32) (found, error) {
 			}
 			f.meta = &m
 		case strings.HasPrefix(key, claimPrefix):
+		case key == commitKey:
+			var m Mark
+			if err := decode(topic, key, rec.Value, &m); err != nil {
+				return f, err
+			}
+			f.more = f.more || m.N > 0
 		default:
 			f.more = true
 		}
@@ -218,13 +225,13 @@ func (c *Cluster) writeMetas(ctx context.Context, r *Reader, l Layout) error {
 	if err != nil {
 		return err
 	}
-	m := Meta{V: FormatVersion, Group: c.cfg.Group, ClusterID: l.ClusterID, StatePartitions: l.StatePartitions,
+	m := Meta{V: formatVersion, Group: c.cfg.Group, ClusterID: l.ClusterID, StatePartitions: l.StatePartitions,
 		EventsPartitions: l.EventsPartitions, TopicIDs: l.TopicIDs, EventsEnd: map[string]int64{}, At: time.Now().UTC()}
 	for p, o := range ends {
 		m.EventsEnd[strconv.Itoa(int(p))] = o
 	}
 	for p := range l.StatePartitions {
-		if err := c.writeMeta(ctx, p, m, l); err != nil {
+		if err := c.writeMeta(ctx, p, m); err != nil {
 			return fmt.Errorf("first start of shard %d: %w", p, err)
 		}
 	}
@@ -232,8 +239,8 @@ func (c *Cluster) writeMetas(ctx context.Context, r *Reader, l Layout) error {
 	return nil
 }
 
-func (c *Cluster) writeMeta(ctx context.Context, shard int32, m Meta, l Layout) error {
-	s, err := c.fence(ctx, shard, l)
+func (c *Cluster) writeMeta(ctx context.Context, shard int32, m Meta) error {
+	s, err := c.fence(ctx, shard)
 	if err != nil {
 		return err
 	}

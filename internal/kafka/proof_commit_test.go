@@ -23,8 +23,8 @@ import (
 
 func TestCommitIsAtomicAndCounted(t *testing.T) {
 	c := newCluster(t)
-	l := prepared(t, c)
-	s, _ := open(t, c, 0, l)
+	prepared(t, c)
+	s, _ := open(t, c, 0)
 	var want []string
 	for i := range 3 {
 		name := fmt.Sprint("row", i)
@@ -33,11 +33,11 @@ func TestCommitIsAtomicAndCounted(t *testing.T) {
 		}
 		commit(t, s, batch(s, name))
 		want = append(want, name)
-		_, snap := open(t, as(t, c, "reader"), 0, l) // fences s: each round goes on with a new session
+		_, snap := open(t, as(t, c, "reader"), 0) // fences s: each round goes on with a new session
 		if snap.Mark.N != int64(i+1) {
 			t.Errorf("commit mark: got %d, want %d", snap.Mark.N, i+1)
 		}
-		s, _ = open(t, c, 0, l)
+		s, _ = open(t, c, 0)
 		checkVisible(t, c, want)
 	}
 }
@@ -78,8 +78,8 @@ func TestCommitProduceError(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fake, c := newFake(t)
-			l := prepared(t, c)
-			s, _ := open(t, c, 0, l)
+			prepared(t, c)
+			s, _ := open(t, c, 0)
 			commit(t, s, batch(s, "kept"))
 			topic := tc.topic(c.cfg.Topics)
 			fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: tc.err, Count: 1})
@@ -95,7 +95,7 @@ func TestCommitProduceError(t *testing.T) {
 			if err := s.Commit(batch(s, "dead")); !errors.Is(err, tc.err) {
 				t.Errorf("dead session: got %v, want its cause", err)
 			}
-			next, _ := open(t, c, 0, l)
+			next, _ := open(t, c, 0)
 			commit(t, next, batch(next, "later"))
 			checkVisible(t, c, []string{"kept", "later"})
 		})
@@ -119,8 +119,8 @@ func TestCommitEndAnswers(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fake, c := newFake(t)
-			l := prepared(t, c)
-			s, _ := open(t, c, 0, l)
+			prepared(t, c)
+			s, _ := open(t, c, 0)
 			commit(t, s, batch(s, "first"))
 			fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TxnID: c.TransactionalID(0), Err: tc.err, Count: 1})
 			err := s.Commit(batch(s, "second"))
@@ -140,7 +140,7 @@ func TestCommitEndAnswers(t *testing.T) {
 			if tc.committed {
 				want, n = []string{"first", "second"}, 2
 			}
-			_, snap := open(t, as(t, c, "second"), 0, l)
+			_, snap := open(t, as(t, c, "second"), 0)
 			if snap.Mark.N != n {
 				t.Errorf("commit mark: got %d, want %d", snap.Mark.N, n)
 			}
@@ -152,8 +152,8 @@ func TestCommitEndAnswers(t *testing.T) {
 // The connection is cut instead of an answer: what the client makes of it may differ, what Open finds is all or nothing.
 func TestCommitConnectionCut(t *testing.T) {
 	fake, c := newFake(t)
-	l := prepared(t, c)
-	s, _ := open(t, c, 0, l)
+	prepared(t, c)
+	s, _ := open(t, c, 0)
 	commit(t, s, batch(s, "first"))
 	var cuts atomic.Int32
 	fake.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -164,7 +164,7 @@ func TestCommitConnectionCut(t *testing.T) {
 	if cuts.Load() != 1 {
 		t.Fatalf("cut %d times: %v", cuts.Load(), err)
 	}
-	_, snap := open(t, as(t, c, "second"), 0, l)
+	_, snap := open(t, as(t, c, "second"), 0)
 	want := []string{"first"}
 	if snap.Mark.N == 2 {
 		want = append(want, "second")
@@ -178,14 +178,14 @@ func TestCommitConnectionCut(t *testing.T) {
 // End is applied and its answer lost: whatever Commit says, the truth is that all of it is committed, once.
 func TestCommitReplyLost(t *testing.T) {
 	_, c := newFake(t)
-	l := prepared(t, c)
+	prepared(t, c)
 	var armed, lost atomic.Bool
 	s, _ := open(t, with(t, c, func(cfg *kafka.Config) {
 		cfg.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
 			return &deafConn{Conn: conn, armed: &armed, lost: &lost}, err
 		}
-	}), 0, l)
+	}), 0)
 	commit(t, s, batch(s, "first"))
 	armed.Store(true)
 	err := s.Commit(batch(s, "second"))
@@ -193,7 +193,7 @@ func TestCommitReplyLost(t *testing.T) {
 		t.Fatalf("no answer was lost: %v", err)
 	}
 	t.Logf("commit said: %v", err)
-	_, snap := open(t, as(t, c, "second"), 0, l)
+	_, snap := open(t, as(t, c, "second"), 0)
 	if snap.Mark.N != 2 {
 		t.Errorf("commit mark: got %d, want 2", snap.Mark.N)
 	}
@@ -240,8 +240,8 @@ func TestFencedOrTimedOut(t *testing.T) {
 
 func BenchmarkCommit(b *testing.B) {
 	_, c := newFake(b)
-	l := prepared(b, c)
-	s, _ := open(b, c, 0, l)
+	prepared(b, c)
+	s, _ := open(b, c, 0)
 	value := []byte(strings.Repeat("0123456789abcdef", 28)) // an event's size
 	for b.Loop() {
 		events := make([]kafka.Record, 1000)

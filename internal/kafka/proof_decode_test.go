@@ -21,7 +21,7 @@ func FuzzStateRecord(f *testing.F) {
 				continue
 			}
 			var v struct{ V int }
-			if json.Unmarshal(value, &v) != nil || v.V < 1 || v.V > FormatVersion {
+			if json.Unmarshal(value, &v) != nil || v.V < 1 || v.V > formatVersion {
 				t.Fatalf("%T: %q was accepted", into, value)
 			}
 			if err := decode("state", "key", encode(into), into); err != nil {

@@ -129,9 +129,9 @@ func prepare(t testing.TB, c *process) kafka.Layout {
 	return l
 }
 
-func open(t testing.TB, c *process, shard int32, l kafka.Layout) (*kafka.Session, *kafka.Snapshot) {
+func open(t testing.TB, c *process, shard int32) (*kafka.Session, *kafka.Snapshot) {
 	t.Helper()
-	s, snap, err := c.Open(testContext(t), shard, l)
+	s, snap, err := c.Open(testContext(t), shard)
 	if err != nil {
 		t.Fatal(err)
 	}

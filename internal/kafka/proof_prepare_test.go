@@ -59,8 +59,8 @@ func TestPrepareCreatesTopics(t *testing.T) {
 		t.Errorf("got %d metas, want one a partition", metas)
 	}
 	// The claims of the preparation are no crashed owner's.
-	if claim, err := c.NewestClaim(testContext(t), 3); err != nil || claim.Released == nil {
-		t.Errorf("claim: got %+v, %v; want a released one", claim, err)
+	if got, err := c.Look(testContext(t), 3, kafka.Look{}); err != nil || got.Claim.Released == nil {
+		t.Errorf("claim: got %+v, %v; want a released one", got, err)
 	}
 	before := allEnds(t, c)
 	prepare(t, c)
@@ -72,8 +72,8 @@ func TestPrepareCreatesTopics(t *testing.T) {
 // used brings a cluster to where one commit has been made.
 func used(t *testing.T, c *process) {
 	t.Helper()
-	l := prepared(t, c)
-	s, _ := open(t, c, 0, l)
+	prepared(t, c)
+	s, _ := open(t, c, 0)
 	commit(t, s, batch(s, "row"))
 	s.Close()
 }
@@ -124,6 +124,11 @@ func TestPrepareRefuses(t *testing.T) {
 			deleteTopic(t, c, c.cfg.Topics.Events)
 			createTopic(t, c, c.cfg.Topics.Events, 3, "delete")
 		}, "re-created"},
+		{"marks of shards without a commit, and events", func(t *testing.T, c *process) {
+			prepared(t, c)
+			open(t, c, 0) // leaves the shard's first mark
+			produce(t, c, c.cfg.Group+"-other", &doCommit, at(c.cfg.Topics.Events, 0, "k", "of a lost state"))
+		}, "POLL_FRESH_START"},
 		{"newer meta", func(t *testing.T, c *process) { used(t, c); alterRecord(t, c, 1, "meta", "v", 2) }, "newer version"},
 		{"meta without version", func(t *testing.T, c *process) { used(t, c); alterRecord(t, c, 1, "meta", "v", 0) }, "damaged"},
 		{"state emptied", func(t *testing.T, c *process) {
@@ -178,15 +183,15 @@ func TestOpenRefusesNewerFormat(t *testing.T) {
 	for _, record := range []string{"claim", "commit", "meta"} {
 		t.Run(record, func(t *testing.T) {
 			c := newCluster(t)
-			l := prepared(t, c)
-			s, _ := open(t, c, 0, l)
+			prepared(t, c)
+			s, _ := open(t, c, 0)
 			commit(t, s, batch(s, "row"))
 			key := record
 			if record == "claim" {
 				key = "claim/" + c.cfg.Group
 			}
 			alterRecord(t, c, 0, key, "v", 2)
-			_, _, err := c.Open(testContext(t), 0, l)
+			_, _, err := c.Open(testContext(t), 0)
 			if !kafka.IsRefused(err) || !strings.Contains(err.Error(), "newer version") {
 				t.Errorf("got %v, want a refusal", err)
 			}
@@ -205,17 +210,25 @@ func TestFreshStart(t *testing.T) {
 	if _, err := c.Prepare(testContext(t), true); err != nil {
 		t.Fatalf("with it: %v", err)
 	}
-	l, err := c.Prepare(testContext(t), false)
-	if err != nil {
+	if _, err := c.Prepare(testContext(t), false); err != nil {
 		t.Fatalf("the next start without it: %v", err)
 	}
 	// The old copy's events have higher commit numbers and lie before the fresh start: they are not taken for a cut state.
-	s, snap := open(t, c, 0, l)
+	s, snap := open(t, c, 0)
 	if snap.Mark.N != 0 {
 		t.Errorf("mark: got %d", snap.Mark.N)
 	}
 	commit(t, s, batch(s, "again"))
-	open(t, c, 0, l)
+	open(t, c, 0)
+}
+
+// A commit need not have a state record beside its mark.
+func TestMarkOfACommitIsState(t *testing.T) {
+	c := newCluster(t)
+	prepared(t, c)
+	s, _ := open(t, c, 0)
+	commit(t, s, kafka.Batch{Events: []kafka.Record{event(0, 1, "row")}, At: time.Now()})
+	prepare(t, c)
 }
 
 func TestAbortedEventsAreNoEvents(t *testing.T) {
@@ -252,7 +265,7 @@ func TestPrepareTwiceAtOnce(t *testing.T) {
 	all.Wait()
 	l := prepare(t, c)
 	for shard := range l.StatePartitions {
-		open(t, c, shard, l)
+		open(t, c, shard)
 	}
 }
 
@@ -273,21 +286,21 @@ func restoreOlder(t *testing.T, c *process, keep func(*kgo.Record) bool) {
 
 func TestRefuseCut(t *testing.T) {
 	for _, tc := range []struct {
-		name    string
-		commits int // kept
-		newer   bool
-	}{{"no commit left", 0, false}, {"one of three left", 1, false}, {"a newer owner is at work", 1, true}} {
+		name  string
+		marks int // kept; the first is of no commit
+		newer bool
+	}{{"nothing left", 0, false}, {"no commit left", 1, false}, {"one of three left", 2, false}, {"a newer owner is at work", 2, true}} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCluster(t)
-			l := prepared(t, c)
-			s, _ := open(t, c, 0, l)
+			prepared(t, c)
+			s, _ := open(t, c, 0)
 			for _, name := range []string{"one", "two", "three"} {
 				commit(t, s, batch(s, name))
 			}
 			s.Close()
 			seen := map[int32]int{}
 			restoreOlder(t, c, func(r *kgo.Record) bool {
-				keep := r.Partition != 0 || seen[0] < tc.commits || string(r.Key) == "meta"
+				keep := r.Partition != 0 || seen[0] < tc.marks || string(r.Key) == "meta"
 				if string(r.Key) == "commit" {
 					seen[r.Partition]++
 				}
@@ -306,14 +319,14 @@ func TestRefuseCut(t *testing.T) {
 					})
 				})
 			}
-			_, _, err := opener.Open(testContext(t), 0, l)
+			_, _, err := opener.Open(testContext(t), 0)
 			if err == nil || kafka.IsRefused(err) == tc.newer {
 				t.Errorf("got %v, want refused %v", err, !tc.newer)
 			}
 			if want := map[bool]string{false: "cut back", true: "newer owner"}[tc.newer]; err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want it to say %q", err, want)
 			}
-			if _, _, err := c.Open(testContext(t), 1, l); err != nil {
+			if _, _, err := c.Open(testContext(t), 1); err != nil {
 				t.Errorf("the other shard: %v", err)
 			}
 		})

@@ -200,7 +200,7 @@ func TestReaderEdges(t *testing.T) {
 	produce(t, c, topic+"-b", nil, at(topic, 0, "open", ""))
 	r := newReader(t, c)
 	got := map[string]int64{}
-	for name, fn := range map[string]func(context.Context, string) (map[int32]int64, error){"start": r.Starts, "stable": r.StableEnds, "end": r.Ends,
+	for name, fn := range map[string]func(context.Context, string) (map[int32]int64, error){"stable": r.StableEnds, "end": r.Ends,
 		"future": func(ctx context.Context, topic string) (map[int32]int64, error) {
 			return r.Since(ctx, topic, time.Now().Add(time.Hour))
 		}} {
@@ -210,7 +210,7 @@ func TestReaderEdges(t *testing.T) {
 		}
 		got[name] = m[0]
 	}
-	if diff := cmp.Diff(map[string]int64{"start": 0, "stable": 2, "end": 3, "future": 3}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int64{"stable": 2, "end": 3, "future": 3}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

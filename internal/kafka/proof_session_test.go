@@ -22,11 +22,11 @@ func TestOpenFencesThePredecessor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := make(t)
-			l := prepared(t, c)
-			old, _ := open(t, c, 0, l)
+			prepared(t, c)
+			old, _ := open(t, c, 0)
 			commit(t, old, batch(old, "before"))
 
-			_, snap := open(t, as(t, c, "second"), 0, l)
+			_, snap := open(t, as(t, c, "second"), 0)
 			err := old.Commit(batch(old, "after"))
 			if !kafka.FencedOrTimedOut(err) {
 				t.Errorf("the deposed owner's commit: got %v, want one of the four faces", err)
@@ -46,7 +46,7 @@ func TestOpenFencesThePredecessor(t *testing.T) {
 
 func TestOpenAbortsWhatWasLeftOpen(t *testing.T) {
 	c := newCluster(t)
-	l := prepared(t, c)
+	prepared(t, c)
 	var s *kafka.Session
 	var left bool
 	leaver := with(t, c, func(cfg *kafka.Config) {
@@ -57,7 +57,7 @@ func TestOpenAbortsWhatWasLeftOpen(t *testing.T) {
 			}
 		})
 	})
-	s, _ = open(t, leaver, 0, l)
+	s, _ = open(t, leaver, 0)
 	commit(t, s, batch(s, "kept"))
 	if err := s.Commit(batch(s, "lost")); err == nil || !left {
 		t.Fatalf("abandoned commit: error %v, left %v", err, left)
@@ -67,7 +67,7 @@ func TestOpenAbortsWhatWasLeftOpen(t *testing.T) {
 		t.Fatal("no transaction was left open: the test proves nothing")
 	}
 
-	next, snap := open(t, as(t, c, "second"), 0, l)
+	next, snap := open(t, as(t, c, "second"), 0)
 	if diff := cmp.Diff(map[string][]byte{"contoso/pstn/kept": []byte("kept")}, snap.State); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
@@ -82,8 +82,8 @@ func TestOpenAbortsWhatWasLeftOpen(t *testing.T) {
 
 func TestOpenReadsTheState(t *testing.T) {
 	c := newCluster(t)
-	l := prepared(t, c)
-	s, snap := open(t, c, 1, l)
+	prepared(t, c)
+	s, snap := open(t, c, 1)
 	if len(snap.State) != 0 || snap.Mark.N != 0 || snap.Meta == nil {
 		t.Fatalf("first start: got %+v", snap)
 	}
@@ -92,7 +92,7 @@ func TestOpenReadsTheState(t *testing.T) {
 	if err := s.Release([]kafka.Record{rec("d", "1")}); err != nil {
 		t.Fatal(err)
 	}
-	_, snap = open(t, as(t, c, "second"), 1, l)
+	_, snap = open(t, as(t, c, "second"), 1)
 	want := map[string][]byte{"a": []byte("2"), "c": []byte("1"), "d": []byte("1")}
 	if diff := cmp.Diff(want, snap.State); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
@@ -107,8 +107,8 @@ func TestOpenOrder(t *testing.T) {
 	for _, point := range []kafka.Point{kafka.AtFenced, kafka.AtClaimed, kafka.AtState} {
 		t.Run(string(point), func(t *testing.T) {
 			c := newCluster(t)
-			l := prepared(t, c)
-			old, _ := open(t, c, 0, l)
+			prepared(t, c)
+			old, _ := open(t, c, 0)
 			commit(t, old, batch(old, "one"))
 			var tried error
 			var order []kafka.Point
@@ -125,7 +125,7 @@ func TestOpenOrder(t *testing.T) {
 						}
 					}
 				})
-			}), 0, l)
+			}), 0)
 			if !kafka.FencedOrTimedOut(tried) {
 				t.Errorf("old owner's commit at %s: got %v, want fenced", point, tried)
 			}
@@ -144,8 +144,8 @@ func TestOpenOrder(t *testing.T) {
 // that began with this state would publish "two" a second time.
 func TestReadingBeforeTheFenceMissesCommits(t *testing.T) {
 	c := newCluster(t)
-	l := prepared(t, c)
-	old, _ := open(t, c, 0, l)
+	prepared(t, c)
+	old, _ := open(t, c, 0)
 	commit(t, old, batch(old, "one"))
 
 	early, err := c.ReadState(testContext(t))
@@ -153,7 +153,7 @@ func TestReadingBeforeTheFenceMissesCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	commit(t, old, batch(old, "two")) // nothing hinders it: it is still the owner
-	_, snap := open(t, as(t, c, "second"), 0, l)
+	_, snap := open(t, as(t, c, "second"), 0)
 
 	if _, ok := early.State["contoso/pstn/two"]; ok {
 		t.Error("the early read saw a later commit")
@@ -166,29 +166,37 @@ func TestReadingBeforeTheFenceMissesCommits(t *testing.T) {
 	}
 }
 
-// A claim that follows a released one is not released.
-func TestNewestClaim(t *testing.T) {
+// What others see of a shard's owner: its claim, which is not released if the one before was, and whether it commits.
+func TestLook(t *testing.T) {
 	c := newCluster(t)
-	l := prepared(t, c)
-	s, _ := open(t, c, 0, l)
+	prepared(t, c)
+	s, _ := open(t, c, 0)
 	if err := s.Release(nil); err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.NewestClaim(testContext(t), 0)
-	if err != nil || got.Released == nil {
-		t.Fatalf("after a hand-over: got %+v, %v; want released", got, err)
+	var last kafka.Look
+	look := func(when, instance string, released, moved bool) {
+		t.Helper()
+		got, err := c.Look(testContext(t), 0, last)
+		if err != nil || got.Claim.Instance != instance || (got.Claim.Released != nil) != released || (got.Next > last.Next) != moved {
+			t.Errorf("%s: got %+v after %+v, %v; want the claim of %s, released %v, moved %v", when, got, last, err, instance, released, moved)
+		}
+		last = got
 	}
-	open(t, as(t, c, "second"), 0, l)
-	got, err = c.NewestClaim(testContext(t), 0)
-	if err != nil || got.Instance != "second" || got.Released != nil {
-		t.Errorf("got %+v, %v; want the second's, live", got, err)
-	}
+	look("after a hand-over", "first", true, true)
+	next, _ := open(t, as(t, c, "second"), 0)
+	look("after a claim", "second", false, true)
+	look("idle", "second", false, false)
+	commit(t, next, batch(next, "row"))
+	look("after a commit", "second", false, true)
+	produce(t, c, c.cfg.Group+"-other", &doAbort, at(c.cfg.Topics.State, 0, "x", "aborted"))
+	look("after an abort", "second", false, false)
 }
 
 // The barrier ends the read although another id's open transaction lies behind it: the tail of a state partition is never waited for.
 func TestOpenStopsAtItsBarrier(t *testing.T) {
 	c := newCluster(t)
-	l := prepared(t, c)
+	prepared(t, c)
 	var stranger bool
 	_, snap := open(t, with(t, c, func(cfg *kafka.Config) {
 		cfg.Observer = observe(func(_ int32, p kafka.Point) {
@@ -198,7 +206,7 @@ func TestOpenStopsAtItsBarrier(t *testing.T) {
 				produce(t, c, c.cfg.Group+"-other", &doAbort, at(c.cfg.Topics.State, 0, "y", "aborted"))
 			}
 		})
-	}), 0, l)
+	}), 0)
 	if !stranger || len(snap.State) != 0 {
 		t.Errorf("stranger %v, state %v; want none", stranger, snap.State)
 	}
@@ -220,7 +228,7 @@ func TestPartitioner(t *testing.T) {
 func TestRecordsLandWhereTheyBelong(t *testing.T) {
 	c := newCluster(t)
 	l := prepared(t, c)
-	s, _ := open(t, c, 1, l)
+	s, _ := open(t, c, 1)
 	commit(t, s, kafka.Batch{Events: []kafka.Record{rec("21", ""), rec("foobar", ""), rec("abc", "")}, State: []kafka.Record{rec("21", "x"), rec("foobar", "x")}, At: time.Now()})
 	for _, r := range dump(t, c, c.cfg.Topics.Events) {
 		if want := kafka.ShardOf(string(r.Key), l.EventsPartitions); r.Partition != want {

@@ -213,11 +213,6 @@ func (r *Reader) edges(ctx context.Context, topic string, list listOffsets) (map
 	return out, nil
 }
 
-// Starts returns the first offset of each partition that retention has left.
-func (r *Reader) Starts(ctx context.Context, topic string) (map[int32]int64, error) {
-	return r.edges(ctx, topic, r.adm.ListStartOffsets)
-}
-
 // Ends returns the high watermark of each partition: the offset after the last record, committed or not.
 func (r *Reader) Ends(ctx context.Context, topic string) (map[int32]int64, error) {
 	return r.edges(ctx, topic, r.adm.ListEndOffsets)

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pstncalls/schema"
 )
@@ -20,6 +24,7 @@ const (
 	deliveryTimeout    = 12 * time.Second
 	commitDeadline     = 18 * time.Second
 	abortDeadline      = 3 * time.Second
+	topicsAge          = 10 * time.Second // a session that commits learns within it that a topic was re-created
 )
 
 // Point is a place on the way of a session that an Observer is told of.
@@ -54,7 +59,9 @@ type Session struct {
 	shard int32
 	claim Claim
 	mark  Mark
-	dead  error
+	// layout is what the topics were just before the fence.
+	layout Layout
+	dead   error
 }
 
 // Snapshot is a shard's state as its new owner found it.
@@ -62,25 +69,28 @@ type Snapshot struct {
 	State map[string][]byte // by key; tombstones applied; without meta, claims and commit mark
 	Mark  Mark              // the last commit
 	Meta  *Meta
+	// Layout is what the topics are now: not what they were when the process began.
+	Layout Layout
 	// Previous is the claim before ours; nil on the first start, and where compaction has removed it already.
 	Previous *Claim
 }
 
 // Open makes this process the owner of a shard and returns the shard's state. The order is the proof (design section 4):
 //
-//  1. fence: from here on no predecessor can commit, and what it had open is aborted;
+//  1. fence: from here on no predecessor can commit, and what it had open is aborted (topics that the program may not work on
+//     are refused before);
 //  2. claim: a committed record behind everything that any predecessor committed;
 //  3. read up to the claim: thus everything committed before, and nothing can be added but by us.
 //
 // Reading first and fencing then would let a predecessor commit in between: its events would be published twice.
-func (c *Cluster) Open(ctx context.Context, shard int32, l Layout) (*Session, *Snapshot, error) {
-	s, err := c.fence(ctx, shard, l)
+func (c *Cluster) Open(ctx context.Context, shard int32) (*Session, *Snapshot, error) {
+	s, err := c.fence(ctx, shard)
 	if err != nil {
 		return nil, nil, err
 	}
 	snap, err := s.claimAndRead(ctx)
 	if err == nil {
-		err = s.accept(ctx, snap, l)
+		err = s.accept(ctx, snap)
 	}
 	if err != nil {
 		s.Close()
@@ -97,35 +107,38 @@ func (c *Cluster) TransactionalID(shard int32) string {
 }
 
 // fence is step 1. Durable afterwards: the new producer epoch. A crash here costs nothing.
-func (c *Cluster) fence(ctx context.Context, shard int32, l Layout) (*Session, error) {
+func (c *Cluster) fence(ctx context.Context, shard int32) (_ *Session, err error) {
 	compression, err := codec(c.cfg.Compression)
 	if err != nil {
 		return nil, err
 	}
-	cl, err := c.client(
+	s := &Session{c: c, shard: shard, claim: Claim{V: formatVersion, Instance: c.cfg.Instance, Host: c.cfg.Host, At: time.Now().UTC()}}
+	s.cl, err = c.client(
 		kgo.TransactionalID(c.TransactionalID(shard)),
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.ProducerLinger(0), // a transaction's records are all there when the first is sent
-		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { // a topic may take less than the default
-			if topic == c.cfg.Topics.Events || topic == c.cfg.Topics.DLQ {
-				return int32(l.MaxRecordBytes)
-			}
-			return maxBatchBytes
-		}),
+		// A topic may take less than the default. The client asks when it first hears of the topic: then the layout is known.
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return cmp.Or(s.layout.batchBytes[topic], maxBatchBytes) }),
 		kgo.ProducerBatchCompression(compression, kgo.NoCompression()),
 		kgo.MaxBufferedRecords(1<<20), // a commit is bounded by the poller, not by blocking inside a transaction
 		kgo.RecordPartitioner(partitioner{state: c.cfg.Topics.State}),
-		// A topic that is gone is not waited for: the session ends, and the start-up path says what is wrong.
+		// A topic that is gone is not waited for: the session ends, and the next one looks at the topics again.
 		kgo.UnknownTopicRetries(4),
 	)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{c: c, cl: cl, shard: shard, claim: Claim{V: FormatVersion, Instance: c.cfg.Instance, Host: c.cfg.Host, At: time.Now().UTC()}}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.layout, err = c.layout(ctx, kadm.NewClient(s.cl)); err != nil {
+		return nil, fmt.Errorf("shard %d: %w", shard, err)
+	}
 	// Neither NewClient nor BeginTransaction sends InitProducerID: this does, and waits for it.
-	if _, _, err := cl.ProducerID(ctx); err != nil {
-		cl.Close()
+	if _, _, err := s.cl.ProducerID(ctx); err != nil {
 		return nil, fmt.Errorf("shard %d: fence the predecessor: %w", shard, err)
 	}
 	c.cfg.Observer.Reached(shard, AtFenced)
@@ -147,7 +160,7 @@ func (s *Session) claimAndRead(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	defer r.Close()
-	snap := &Snapshot{State: map[string][]byte{}}
+	snap := &Snapshot{State: map[string][]byte{}, Layout: s.layout}
 	// The claim is the barrier: it is a record, so it is delivered, where control records and aborted ones never are. A newer
 	// claim under the same key may have compacted it away: then something at a higher offset ends the read.
 	for rec, err := range r.Partition(ctx, topic, s.shard, 0, offset+1) {
@@ -193,16 +206,29 @@ func (s *Session) apply(snap *Snapshot, rec Record, own int64) error {
 	return nil
 }
 
-// accept checks that what was read is this group's state, whole. Nothing is written.
-func (s *Session) accept(ctx context.Context, snap *Snapshot, l Layout) error {
+// accept checks that what was read is this group's state, whole.
+func (s *Session) accept(ctx context.Context, snap *Snapshot) error {
 	if snap.Meta == nil {
 		return &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", s.c.cfg.Topics.State, s.shard),
 			Reason: "its meta record is missing: the partition was emptied or damaged", Mend: freshStartMend}
 	}
-	if err := snap.Meta.check(s.c, l); err != nil {
+	if err := snap.Meta.check(s.c, s.layout); err != nil {
 		return err
 	}
-	return s.refuseCut(ctx, snap, l)
+	if err := s.refuseCut(ctx, snap); err != nil {
+		return err
+	}
+	if !snap.Mark.At.IsZero() {
+		return nil
+	}
+	// A shard without a commit, whose check has just read all events since the first start. Durable afterwards: that none of
+	// them was the shard's, so that the next Open need not read them again. A crash here costs that read once more.
+	mark := Mark{V: formatVersion, At: s.claim.At}
+	if err := s.transact([]toWrite{{topic: s.c.cfg.Topics.State, partition: s.shard, rec: Record{Key: []byte(commitKey), Value: encode(mark)}}}); err != nil {
+		return fmt.Errorf("first mark: %w", err)
+	}
+	s.mark, snap.Mark = mark, mark
+	return nil
 }
 
 // clockSlack is how far the clocks of two owners of a shard may be apart for refuseCut to find what it looks for.
@@ -210,7 +236,7 @@ const clockSlack = 5 * time.Minute
 
 // refuseCut looks for events of this shard beyond the state's last commit. Events and state are committed together, so there
 // are none unless the state was cut back (an unclean election, a restored backup), or unless a newer owner is at work.
-func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error {
+func (s *Session) refuseCut(ctx context.Context, snap *Snapshot) error {
 	r, err := s.c.NewReader()
 	if err != nil {
 		return err
@@ -218,7 +244,7 @@ func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error
 	defer r.Close()
 	topic := s.c.cfg.Topics.Events
 	from := map[int32]int64{}
-	if snap.Mark.N > 0 {
+	if !snap.Mark.At.IsZero() {
 		if from, err = r.Since(ctx, topic, snap.Mark.At.Add(-clockSlack)); err != nil {
 			return err
 		}
@@ -228,7 +254,7 @@ func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error
 	if err != nil {
 		return err
 	}
-	for p := range l.EventsPartitions {
+	for p := range s.layout.EventsPartitions {
 		start := max(from[p], snap.Meta.EventsEnd[strconv.Itoa(int(p))])
 		for rec, err := range r.Partition(ctx, topic, p, start, ends[p]) {
 			if err != nil {
@@ -238,12 +264,12 @@ func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error
 			if !ok || shard != s.shard || n <= snap.Mark.N {
 				continue
 			}
-			newest, err := s.newest(ctx, r)
+			newest, err := s.c.look(ctx, r, s.shard, Look{})
 			if err != nil {
 				return err
 			}
-			if newest.Instance != s.claim.Instance || !newest.At.Equal(s.claim.At) {
-				return fmt.Errorf("a newer owner is at work: %s on %s", newest.Instance, newest.Host)
+			if c := newest.Claim; c.Instance != s.claim.Instance || !c.At.Equal(s.claim.At) {
+				return fmt.Errorf("a newer owner is at work: %s on %s", c.Instance, c.Host)
 			}
 			return &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", s.c.cfg.Topics.State, s.shard),
 				Reason: fmt.Sprintf("it ends at commit %d, but %s/%d has an event of commit %d at offset %d: the state was cut back, and calls would be published twice",
@@ -254,50 +280,11 @@ func (s *Session) refuseCut(ctx context.Context, snap *Snapshot, l Layout) error
 	return nil
 }
 
-// newest returns the newest committed claim of this group on the shard.
-func (s *Session) newest(ctx context.Context, r *Reader) (Claim, error) {
-	return s.c.newestClaim(ctx, r, s.shard)
-}
-
-func (c *Cluster) newestClaim(ctx context.Context, r *Reader, shard int32) (Claim, error) {
-	topic := c.cfg.Topics.State
-	var claim Claim
-	end, err := r.edge(ctx, topic, shard, r.adm.ListCommittedOffsets)
-	if err != nil {
-		return claim, err
-	}
-	for rec, err := range r.Partition(ctx, topic, shard, 0, end) {
-		if err != nil {
-			return claim, err
-		}
-		if string(rec.Key) == claimPrefix+c.cfg.Group && rec.Value != nil {
-			claim = Claim{} // decoding would leave an older claim's Released in place
-			if err := decode(topic, string(rec.Key), rec.Value, &claim); err != nil {
-				return claim, err
-			}
-		}
-	}
-	return claim, nil
-}
-
-// NewestClaim returns the newest committed claim of this group on a shard, without fencing anybody.
-func (c *Cluster) NewestClaim(ctx context.Context, shard int32) (Claim, error) {
-	r, err := c.NewReader()
-	if err != nil {
-		return Claim{}, err
-	}
-	defer r.Close()
-	return c.newestClaim(ctx, r, shard)
-}
-
 // Shard returns the shard that the session owns.
 func (s *Session) Shard() int32 { return s.shard }
 
 // Next returns the number that the next commit will have: it goes into the header of the commit's events.
 func (s *Session) Next() int64 { return s.mark.N + 1 }
-
-// Claim returns the session's own claim.
-func (s *Session) Claim() Claim { return s.claim }
 
 // Batch is what one commit makes visible, all or nothing.
 type Batch struct {
@@ -312,7 +299,7 @@ type Batch struct {
 // of End: unknown until the state has been read again. The caller does the same for the last two: it throws its memory away,
 // closes the session and opens another.
 func (s *Session) Commit(b Batch) error {
-	mark := Mark{V: FormatVersion, N: s.mark.N + 1, At: b.At.UTC()}
+	mark := Mark{V: formatVersion, N: s.mark.N + 1, At: b.At.UTC()}
 	t := s.c.cfg.Topics
 	ws := make([]toWrite, 0, len(b.Events)+len(b.Rejects)+len(b.State)+len(b.Watermarks)+1)
 	add := func(topic string, recs []Record) {
@@ -378,6 +365,9 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 			rs[i].Partition = ws[i].partition
 		}
 	}
+	if err := s.sameTopics(ctx); err != nil {
+		return nil, s.die(err)
+	}
 	// Nothing is durable. A crash here loses nothing: the rows are still at Graph and the state has not moved.
 	s.c.cfg.Observer.Reached(s.shard, AtBegin)
 	if err := s.cl.BeginTransaction(); err != nil {
@@ -391,6 +381,9 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 	// All records are in the log, in an open transaction: no read_committed reader sees them. A crash here leaves it open; the
 	// successor's fence aborts it.
 	s.c.cfg.Observer.Reached(s.shard, AtProduced)
+	if err := s.settle(ctx); err != nil {
+		return nil, s.die(err)
+	}
 	s.c.cfg.Observer.Reached(s.shard, AtEnd)
 	// The broker decides in one step: its coordinator's log says commit, and from then on every marker will be written, or it
 	// does not. A crash here, or no answer, leaves the outcome unknown to us; the state tells the successor.
@@ -400,6 +393,27 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 	// Events, rejects and window offsets are visible together. A crash here repeats nothing.
 	s.c.cfg.Observer.Reached(s.shard, AtCommitted)
 	return rs, nil
+}
+
+// sameTopics is an error if events or state topic is not the one that the session began with: brokers up to 4.0 take records by
+// the topic's name, and a session would go on in a topic that was deleted and created again.
+func (s *Session) sameTopics(ctx context.Context) error {
+	for topic, id := range map[string]string{s.c.cfg.Topics.Events: s.layout.TopicIDs.Events, s.c.cfg.Topics.State: s.layout.TopicIDs.State} {
+		req, t := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+		t.Topic = &topic
+		req.Topics = append(req.Topics, t)
+		md, err := s.cl.RequestCachedMetadata(ctx, req, topicsAge)
+		if err == nil && len(md.Topics) > 0 {
+			err = kerr.ErrorForCode(md.Topics[0].ErrorCode)
+		}
+		if err != nil {
+			return fmt.Errorf("topic %s: %w", topic, err)
+		}
+		if len(md.Topics) != 1 || kadm.TopicID(md.Topics[0].TopicID).String() != id {
+			return fmt.Errorf("topic %s was created anew under the session", topic) // the start-up path says what it is now
+		}
+	}
+	return nil
 }
 
 // produce produces the records and waits for all answers, no longer than ctx. A client that has lost its brokers while records
@@ -414,6 +428,17 @@ func (s *Session) produce(ctx context.Context, rs []*kgo.Record) error {
 	}
 	s.cl.Close()
 	return fmt.Errorf("%w: %w", context.Cause(ctx), <-done)
+}
+
+// settle waits until the client knows of every partition that it has produced to. The first records of a topic are sent and
+// answered before the client has stored the topic's partitions (v1.22.2: storePartitionsUpdate). EndTransaction, called in
+// between, would see a transaction without partitions, abort it, and return no error. Nothing is buffered any more, so this
+// aborts nothing: it only passes the lock under which the partitions are stored.
+func (s *Session) settle(ctx context.Context) error {
+	if err := s.cl.AbortBufferedRecords(ctx); err != nil {
+		return fmt.Errorf("settle: %w", err)
+	}
+	return nil
 }
 
 // abort ends the open transaction so that readers need not wait for its timeout. Best effort: the successor's fence does it

@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// Layout is what the topics are on this cluster: read at start, compared with what meta recorded on the first one.
+// Layout is what the topics are on this cluster: read at the start of every session, for a topic may be altered or re-created
+// at any time, and compared with what meta recorded at the first start.
 type Layout struct {
 	ClusterID        string
 	EventsPartitions int32
@@ -20,6 +21,8 @@ type Layout struct {
 	TopicIDs         TopicIDs
 	// MaxRecordBytes is the largest record, before compression, that events and dead-letter topic take.
 	MaxRecordBytes int
+
+	batchBytes map[string]int32 // by topic: how large a batch may grow
 }
 
 // TopicIDs are the ids that the cluster gave the topics when they were created (base64); a re-created topic has another.
@@ -43,6 +46,7 @@ type wantedTopic struct {
 	configs    map[string]string
 	policy     func(string) string // "" or why the existing topic's cleanup.policy is refused
 	mend       string              // the value of cleanup.policy that mends it
+	leastBytes int                 // max.message.bytes may not be below
 }
 
 func (c *Cluster) wanted() []wantedTopic {
@@ -54,9 +58,9 @@ func (c *Cluster) wanted() []wantedTopic {
 		return ""
 	}
 	return []wantedTopic{
-		{name: c.cfg.Topics.Events, partitions: createEventsPartitions, mend: "delete", policy: noCompact,
+		{name: c.cfg.Topics.Events, partitions: createEventsPartitions, mend: "delete", policy: noCompact, leastBytes: leastBytes,
 			configs: map[string]string{"cleanup.policy": "delete", "retention.ms": retention}},
-		{name: c.cfg.Topics.State, partitions: createStatePartitions, mend: "compact",
+		{name: c.cfg.Topics.State, partitions: createStatePartitions, mend: "compact", leastBytes: leastStateBytes,
 			policy: func(p string) string {
 				if p != "compact" {
 					return "the state would be deleted by age"
@@ -65,9 +69,9 @@ func (c *Cluster) wanted() []wantedTopic {
 			},
 			configs: map[string]string{"cleanup.policy": "compact", "retention.ms": "-1", "segment.bytes": strconv.Itoa(64 << 20),
 				"min.cleanable.dirty.ratio": "0.1"}},
-		{name: c.cfg.Topics.DLQ, partitions: createEventsPartitions, mend: "delete", policy: noCompact,
+		{name: c.cfg.Topics.DLQ, partitions: createEventsPartitions, mend: "delete", policy: noCompact, leastBytes: leastBytes,
 			configs: map[string]string{"cleanup.policy": "delete", "retention.ms": retention}},
-		{name: c.cfg.Topics.Watermark, partitions: 1, mend: "compact",
+		{name: c.cfg.Topics.Watermark, partitions: 1, mend: "compact", leastBytes: leastBytes,
 			policy: func(p string) string {
 				if !strings.Contains(p, "compact") {
 					return "a tenant's watermark would be deleted by age"
@@ -78,9 +82,9 @@ func (c *Cluster) wanted() []wantedTopic {
 	}
 }
 
-// EnsureTopics creates the topics that are missing, checks the others, and returns what they are. A topic that the program
+// ensureTopics creates the topics that are missing, checks the others, and returns what they are. A topic that the program
 // may not work on is a RefusedError with the command that mends it.
-func (c *Cluster) EnsureTopics(ctx context.Context) (Layout, error) {
+func (c *Cluster) ensureTopics(ctx context.Context) (Layout, error) {
 	var l Layout
 	err := c.withAdmin(func(adm *kadm.Client) error {
 		md, err := adm.Metadata(ctx, c.topicNames()...)
@@ -102,11 +106,11 @@ func (c *Cluster) EnsureTopics(ctx context.Context) (Layout, error) {
 			}
 		}
 		if created {
-			if md, err = c.await(ctx, adm); err != nil {
+			if err := c.await(ctx, adm); err != nil {
 				return err
 			}
 		}
-		l, err = c.inspect(ctx, adm, md)
+		l, err = c.layout(ctx, adm)
 		return err
 	})
 	return l, err
@@ -155,7 +159,7 @@ func (w wantedTopic) createCommand(replicas int16) string {
 }
 
 // await waits until freshly created topics are known to the brokers with a leader for every partition.
-func (c *Cluster) await(ctx context.Context, adm *kadm.Client) (kadm.Metadata, error) {
+func (c *Cluster) await(ctx context.Context, adm *kadm.Client) error {
 	for {
 		md, err := adm.Metadata(ctx, c.topicNames()...)
 		ready := err == nil
@@ -167,17 +171,28 @@ func (c *Cluster) await(ctx context.Context, adm *kadm.Client) (kadm.Metadata, e
 			}
 		}
 		if ready {
-			return md, nil
+			return nil
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return md, fmt.Errorf("created topics did not appear: %w", context.Cause(ctx))
+			return fmt.Errorf("created topics did not appear: %w", context.Cause(ctx))
 		}
 	}
 }
 
-func (c *Cluster) inspect(ctx context.Context, adm *kadm.Client, md kadm.Metadata) (Layout, error) {
+// layout checks the topics and returns what they are now. A topic that is missing is not refused: who deletes one may be about
+// to create it again, and its id then says that it is another.
+func (c *Cluster) layout(ctx context.Context, adm *kadm.Client) (Layout, error) {
+	md, err := adm.Metadata(ctx, c.topicNames()...)
+	if err != nil {
+		return Layout{}, fmt.Errorf("topics: %w", err)
+	}
+	for _, name := range c.topicNames() {
+		if err := md.Topics[name].Err; err != nil {
+			return Layout{}, fmt.Errorf("topic %s: %w", name, err)
+		}
+	}
 	t := c.cfg.Topics
 	id := func(topic string) string { return md.Topics[topic].ID.String() }
 	l := Layout{
@@ -185,13 +200,14 @@ func (c *Cluster) inspect(ctx context.Context, adm *kadm.Client, md kadm.Metadat
 		EventsPartitions: int32(len(md.Topics[t.Events].Partitions)),
 		StatePartitions:  int32(len(md.Topics[t.State].Partitions)),
 		TopicIDs:         TopicIDs{Events: id(t.Events), State: id(t.State), DLQ: id(t.DLQ)},
-		MaxRecordBytes:   maxBatchBytes,
+		batchBytes:       map[string]int32{},
 	}
 	rcs, err := adm.DescribeTopicConfigs(ctx, c.topicNames()...)
 	if err != nil {
 		return l, fmt.Errorf("topic configurations: %w", err)
 	}
 	for _, w := range c.wanted() {
+		l.batchBytes[w.name] = maxBatchBytes
 		rc, err := rcs.On(w.name, nil)
 		if err == nil {
 			err = rc.Err
@@ -216,25 +232,21 @@ func (c *Cluster) inspect(ctx context.Context, adm *kadm.Client, md kadm.Metadat
 				if err != nil {
 					continue
 				}
-				if w.name == t.Events || w.name == t.DLQ {
-					l.MaxRecordBytes = min(l.MaxRecordBytes, n)
-				}
-				if n < minEventMessageBytes {
-					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that an event needs", n, minEventMessageBytes),
+				if n < w.leastBytes {
+					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that its records need", n, w.leastBytes),
 						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d", w.name, maxBatchBytes)}
 				}
-				if w.name == t.State && n < minStateMessageBytes {
-					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that ledger records need", n, minStateMessageBytes),
-						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d", w.name, maxBatchBytes)}
-				}
+				l.batchBytes[w.name] = int32(min(n, maxBatchBytes))
 			}
 		}
 	}
+	l.MaxRecordBytes = int(min(l.batchBytes[t.Events], l.batchBytes[t.DLQ]))
 	return l, nil
 }
 
-// minEventMessageBytes leaves room for the largest row that is likely, and for a batch's own bytes; kgo asks for 1 KiB at least.
-const minEventMessageBytes = 16 << 10
-
-// minStateMessageBytes is what the largest state record (a ledger record of 512 KiB) needs.
-const minStateMessageBytes = 600 << 10
+const (
+	// leastBytes leaves room for the largest row that is likely, and for a batch's own bytes; kgo asks for 1 KiB at least.
+	leastBytes = 16 << 10
+	// leastStateBytes is what the largest state record (a ledger record of 512 KiB) needs.
+	leastStateBytes = 600 << 10
+)

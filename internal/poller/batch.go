@@ -114,7 +114,7 @@ func (b *batch) reject(t *tenant, r *row.Row, d state.Decision, requestID string
 	add(schema.HeaderWindow, d.Owner.String())
 	add(schema.HeaderRowID, d.RowID)
 	add(schema.HeaderRequestID, requestID)
-	limit := b.s.p.cfg.Layout.MaxRecordBytes - rejectOverhead
+	limit := b.s.layout.MaxRecordBytes - rejectOverhead
 	if rec.Size() > limit && len(rec.Key) > maxRejectKey {
 		rec.Key = []byte(d.RowID)
 	}

@@ -26,6 +26,20 @@ func quickWorld(t testing.TB, rows int) (*world, window.Day) {
 			From: (today - 1).Start(), To: today.Start()}}}), today
 }
 
+// brokerFault answers the next n requests of a kind with an error, or cuts the connection of the next one if there is none. It
+// returns what says how many it hit.
+func brokerFault(k *kfake.Cluster, key kmsg.Key, err *kerr.Error, n int) (hits func() int) {
+	if err != nil {
+		return k.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: n}).Hits
+	}
+	var cuts atomic.Int64
+	k.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cuts.Add(1)
+		return nil, errors.New("cut"), true
+	})
+	return func() int { return int(cuts.Load()) }
+}
+
 // TestBrokerTrouble hits a working poller with every kind of failure of a commit.
 func TestBrokerTrouble(t *testing.T) {
 	w, today := quickWorld(t, 100)
@@ -48,19 +62,7 @@ func TestBrokerTrouble(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := *w
 			w.TB = t
-			hits := func() int { return 0 }
-			if tt.err != nil {
-				h := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{tt.key}, Err: tt.err, Count: 1})
-				defer h.Remove()
-				hits = h.Hits
-			} else {
-				var n atomic.Int64
-				w.kafka.ControlKey(int16(tt.key), func(kmsg.Request) (kmsg.Response, error, bool) {
-					n.Add(1)
-					return nil, errors.New("cut"), true
-				})
-				hits = func() int { return int(n.Load()) }
-			}
+			hits := brokerFault(w.kafka, tt.key, tt.err, 1)
 			ids := w.add(30, today.Start())
 			w.until("the fault fires", func() bool { return hits() > 0 })
 			w.correct(ids[0], func(r map[string]any) { r["duration"] = 8 })

@@ -9,16 +9,17 @@ import (
 
 // The conditions: what an operator should know of, until it ends.
 const (
-	conditionSource  = "graph-unreadable"   // a tenant's rows cannot be read
-	conditionClock   = "clock-off"          // this machine's clock and Graph's are more than maxDistance apart
-	conditionJump    = "clock-jumped"       // and no answer of Graph has confirmed it since
-	conditionFlap    = "row-flapping"       // a row has reached its tenth revision or a later one
-	conditionStray   = "rows-out-of-range"  // Graph has answered with rows that were not asked for, and that are not known
-	conditionManyRow = "too-many-unsettled" // the ledgers hold more rows than a tenant should have
+	conditionSource     = "graph-unreadable"   // a tenant's rows cannot be read
+	conditionUnanswered = "day-unanswered"     // Graph answers, but not for a day
+	conditionClock      = "clock-off"          // this machine's clock and Graph's are more than maxDistance apart, or it is so far behind the last owner's
+	conditionJump       = "clock-jumped"       // and no answer of Graph has confirmed it since
+	conditionFlap       = "row-flapping"       // a row has reached revision 10 or a later one, or became a reject as often
+	conditionStray      = "rows-out-of-range"  // Graph has answered with rows that were not asked for, and that are not known
+	conditionManyRow    = "too-many-unsettled" // the ledgers hold more rows than a tenant should have
 )
 
 // Conditions are the names of all of them.
-var Conditions = []string{conditionSource, conditionClock, conditionJump, conditionFlap, conditionStray, conditionManyRow}
+var Conditions = []string{conditionSource, conditionUnanswered, conditionClock, conditionJump, conditionFlap, conditionStray, conditionManyRow}
 
 // shownFor is how long a condition is shown that nothing ends, because it is a thing that happened.
 const shownFor = 24 * time.Hour

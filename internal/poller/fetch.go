@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 
@@ -20,23 +21,18 @@ type fetched struct {
 	asked, received uint64
 	progress        bool // it ends what had been wrong: it has rows, or is the last, and was not read before by this scan
 
-	err     error
-	wait    time.Duration
-	restart bool // the scan begins anew from its first page
+	err  error
+	wait time.Duration
 }
 
-// maxKnown bounds what is remembered of a scan that begins anew again and again, with other links each time.
-const maxKnown = 100_000
-
 const (
-	linkTries    = 5 // of one page, then the scan begins anew
 	transientMax = 60 * time.Second
 	humanLeast   = 30 * time.Second
 	humanMost    = 2 * time.Minute
 )
 
 // fetcher reads the pages of one scan and converts their rows. It owns its goroutine's state; errors are reported and waited
-// for, so it ends only with its last page or its context.
+// for, so it ends only with its last page or its context: whether a scan is given up is the session's to say.
 type fetcher struct {
 	scan    *scan
 	pager   Pager
@@ -46,34 +42,31 @@ type fetcher struct {
 	counter *atomic.Uint64
 	out     chan<- fetched
 
-	// known are the links whose pages were read. Pages that come round again, or lead back, and empty ones, are no progress: or
-	// links in a loop, and pages without end, would neither be waited for longer and longer nor begun anew.
-	known map[string]bool
+	// known are the links whose pages were read, as hashes. Pages that come round again, or lead back, and empty ones, are no
+	// progress: or links in a loop, and pages without end, would neither be waited for longer and longer nor given up.
+	known map[uint64]bool
 	moved bool // progress since the last error
 }
 
+var seed = maphash.MakeSeed()
+
+// sum stands for a link: a long one would cost more than its page is worth remembering.
+func sum(link string) uint64 { return maphash.String(seed, link) }
+
 func (f *fetcher) run(ctx context.Context) {
-	link, failures, tries := f.scan.link, 0, 0
-	f.known = map[string]bool{}
+	link, failures := f.scan.link, 0
+	f.known = map[uint64]bool{}
 	for {
 		done, next, err := f.read(ctx, link)
 		if done || ctx.Err() != nil {
 			return
 		}
 		if f.moved {
-			failures, tries, f.moved = 0, 0, false
+			failures, f.moved = 0, false
 		}
 		link = next
 		failures++
-		tries++
 		report := fetched{scan: f.scan, received: f.counter.Add(1), err: err, wait: waitFor(err, failures)}
-		var ge *graph.Error
-		if errors.As(err, &ge) && ge.Class == graph.Permanent || tries >= linkTries {
-			if link != "" {
-				report.restart = true
-				link, tries = "", 0
-			}
-		}
 		if !f.send(ctx, report) || clock.Sleep(ctx, f.clock, report.wait) != nil {
 			return
 		}
@@ -95,12 +88,9 @@ func (f *fetcher) read(ctx context.Context, link string) (done bool, next string
 		for i, raw := range page.Rows {
 			out.rows[i] = f.row(raw)
 		}
-		if len(f.known) > maxKnown {
-			clear(f.known)
-		}
 		last := page.Link == ""
-		out.progress = !f.known[link] && (last || len(page.Rows) > 0 && !f.known[page.Link])
-		f.known[link] = true
+		out.progress = !f.known[sum(link)] && (last || len(page.Rows) > 0 && !f.known[sum(page.Link)])
+		f.known[sum(link)] = true
 		f.moved = f.moved || out.progress
 		if !f.send(ctx, out) {
 			return true, link, nil

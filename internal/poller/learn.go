@@ -223,7 +223,7 @@ func (s *session) countBackfill(sc *scan, rows int) {
 		t.said = time.Now()
 		left := t.Unread(now)
 		t.log.Info("backfill", "days_read", b.Days, "days_left", left, "pages", b.Pages, "rows", b.Rows,
-			"rows_per_second", int64(float64(b.Rows)/max(now.Sub(b.Began).Seconds(), 1)), "time_left", b.Left(left).Round(time.Second))
+			"rows_per_second", b.RowsPerSecond(), "time_left", b.Left(left).Round(time.Second))
 	}
 }
 
@@ -245,17 +245,22 @@ func (s *session) completeBackfill(sc *scan) {
 	t.SetHeader(func(h *state.Header) { h.Backfill = nil })
 }
 
-// flapping is the revision from which on a row is said to flap.
-const flapping = 10
+const (
+	flapping   = 10     // the revision from which on a row is said to flap
+	maxRefused = 10_000 // rows whose refusals are counted
+)
 
 // remark begins the conditions that a row gives reason for.
 func (s *session) remark(t *tenant, d state.Decision) {
-	if d.Action == state.Refuse {
+	if d.Repeated { // where Graph makes a reject of every row, memory does not grow with them
+		if len(t.refused) >= maxRefused {
+			clear(t.refused)
+		}
 		t.refused[d.RowID]++
 	}
 	switch {
-	case d.Action == state.Refuse && t.refused[d.RowID] > flapping:
-		s.happened(t, conditionFlap, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]))
+	case d.Repeated && t.refused[d.RowID] >= flapping:
+		s.happened(t, conditionFlap, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]+1))
 	case d.Revision >= flapping:
 		s.happened(t, conditionFlap, fmt.Sprintf("row %s has reached revision %d: readers see every one; ask Microsoft about a row that does not come to rest", d.RowID, d.Revision))
 	case d.Stray:
@@ -273,7 +278,7 @@ func (s *session) weigh(t *tenant) {
 		limit = manyRows
 	}
 	if n := t.Rows(); n > limit {
-		s.beginCondition(t, conditionManyRow, fmt.Sprintf("more than %d rows are in windows that are not settled, and kept in memory: make POLL_LOOKBACK shorter, or poll this tenant with a KAFKA_GROUP and state topic of its own", limit))
+		s.beginCondition(t, conditionManyRow, fmt.Sprintf("more than %d rows are in windows that are not settled, and kept in memory: make POLL_LOOKBACK shorter, or poll this tenant in a set-up of its own: KAFKA_GROUP and all four topics", limit))
 	} else {
 		s.endCondition(t, conditionManyRow)
 	}

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pstncalls/internal/graphfake"
@@ -287,18 +285,7 @@ func (m *model) brokerFault(o op) {
 	}
 	err := map[string]*kerr.Error{"refused": kerr.InvalidRecord, "moved": kerr.NotLeaderForPartition, "unanswered": kerr.RequestTimedOut,
 		"fenced": kerr.InvalidProducerEpoch}[how]
-	var hits func() int
-	if err != nil {
-		h := m.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: o.arg})
-		hits = h.Hits
-	} else {
-		var n atomic.Int64
-		m.kafka.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
-			n.Add(1)
-			return nil, errors.New("cut"), true
-		})
-		hits = func() int { return int(n.Load()) }
-	}
+	hits := brokerFault(m.kafka, key, err, o.arg)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults = append(m.faults, fault{o, hits})

@@ -3,9 +3,6 @@
 package poller_test
 
 import (
-	"context"
-	"time"
-
 	"pstncalls/internal/state"
 	"pstncalls/internal/window"
 )
@@ -21,18 +18,8 @@ type counted struct {
 
 // states returns what the state topic says of each window; nil where it knows no tenant yet.
 func (m *model) states() (map[window.Day]counted, error) {
-	c, err := m.cluster(nil)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	v, err := c.ReadState(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, ok, err := state.Load(tenant, v.State)
-	if err != nil || !ok {
+	t, err := m.load()
+	if err != nil || t == nil {
 		return nil, err
 	}
 	out := map[window.Day]counted{}

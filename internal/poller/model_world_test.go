@@ -15,11 +15,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -31,6 +29,7 @@ import (
 	"pstncalls/internal/poller"
 	"pstncalls/internal/row"
 	"pstncalls/internal/schedule"
+	"pstncalls/internal/state"
 	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
@@ -58,7 +57,7 @@ type model struct {
 	web   *http.Server
 	log   *lines
 	over  chan struct{} // closed at the world's end
-	offs  atomic.Int64  // the program's clock less the true one
+	steps               // the program's clock
 
 	mu        sync.Mutex
 	closing   bool
@@ -120,14 +119,6 @@ func (m *model) found(class, format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.findings = append(m.findings, finding{class, fmt.Sprintf(format, args...)})
-}
-
-// Now and Timer are the program's clock.
-func (m *model) Now() time.Time { return time.Now().UTC().Add(time.Duration(m.offs.Load())) }
-
-func (m *model) Timer(d time.Duration) (<-chan time.Time, func()) {
-	t := time.NewTimer(d)
-	return t.C, func() { t.Stop() }
 }
 
 func newModel(h *history) (*model, error) {
@@ -446,47 +437,16 @@ func (p *process) stop() {
 // day returns the n-th day from the day of birth.
 func (m *model) day(n int) window.Day { return window.Of(m.birth) + window.Day(n) }
 
-// read returns the committed records of a topic, by partition and offset.
+// read returns the committed records of a topic.
 func (m *model) read(topic string) ([]*kgo.Record, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(kafkaAddr), kgo.Dialer(m.net.DialContext), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	return committed(topic, 10*time.Minute, 20*time.Second, kgo.SeedBrokers(kafkaAddr), kgo.Dialer(m.net.DialContext))
+}
+
+// load reads the tenant from the state topic; nil where it has none yet.
+func (m *model) load() (*state.Tenant, error) {
+	c, err := m.cluster(nil)
 	if err != nil {
 		return nil, err
 	}
-	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left[o.Partition] = o.Offset
-		}
-	})
-	var out []*kgo.Record
-	for len(left) > 0 {
-		quiet, stop := context.WithTimeout(ctx, 20*time.Second)
-		fs := cl.PollFetches(quiet)
-		silent := errors.Is(quiet.Err(), context.DeadlineExceeded)
-		stop()
-		if silent { // what is left is aborted
-			break
-		}
-		if err := fs.Err(); err != nil {
-			return nil, err
-		}
-		for it := fs.RecordIter(); !it.Done(); {
-			rec := it.Next()
-			if rec.Offset+1 >= left[rec.Partition] {
-				delete(left, rec.Partition)
-			}
-			if !rec.Attrs.IsControl() {
-				out = append(out, rec)
-			}
-		}
-	}
-	return out, nil
+	return load(c, 10*time.Minute)
 }

@@ -53,9 +53,9 @@ func TestTwoOwners(t *testing.T) {
 	// Those that stand by do not fence back: c still publishes, and the newest claim is c's.
 	w.add(5, today)
 	w.clean("after the take-overs")
-	claim, err := c.cluster.NewestClaim(context.Background(), kafka.ShardOf(tenant, 12))
-	if err != nil || claim.Instance != "c" {
-		t.Errorf("the newest claim is %q (%v), want c", claim.Instance, err)
+	look, err := c.cluster.Look(context.Background(), kafka.ShardOf(tenant, 12), kafka.Look{})
+	if err != nil || look.Claim.Instance != "c" {
+		t.Errorf("the newest claim is %q (%v), want c", look.Claim.Instance, err)
 	}
 	if c.log.has("session ended") {
 		t.Errorf("c was fenced by one that should stand by:\n%s", c.log)

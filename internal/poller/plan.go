@@ -34,7 +34,8 @@ func (s *session) startDue(ctx context.Context) time.Duration {
 // startTenant starts what is due of a tenant, and returns when to look again, unless a scan ends before.
 func (s *session) startTenant(ctx context.Context, t *tenant, now time.Time) time.Time {
 	s.expireConditions(t, now)
-	due, next := s.p.cfg.Schedule.Plan(s.input(t, now))
+	in := s.input(t, now)
+	due, next := s.p.cfg.Schedule.Plan(in)
 	closed := 0
 	for _, sc := range t.scans {
 		if !sc.open {
@@ -51,12 +52,14 @@ func (s *session) startTenant(ctx context.Context, t *tenant, now time.Time) tim
 		}
 		s.start(ctx, &scan{tenant: t, rng: item.Range, from: item.From, kind: item.Kind, open: open, urgent: open && s.small(t, item.Pages), begun: now})
 	}
-	if len(due) == 0 && closed < s.p.cfg.Concurrency && t.Unread(now) == 0 { // a backfill reads no page twice
+	if len(due) == 0 && closed < s.p.cfg.Concurrency && !in.Behind() { // a backfill reads no page twice
 		s.probe(ctx, t, now)
 	}
-	if w := t.Window(window.Of(now)); w.LastScan != nil {
-		s.p.cfg.Metrics.OpenLag(t.ID, now.Sub(*w.LastScan))
+	read := window.Of(now).Start() // before the window began there was nothing to read
+	if w := t.Window(window.Of(now)); w.LastScan != nil && w.LastScan.After(read) {
+		read = *w.LastScan
 	}
+	s.p.cfg.Metrics.OpenLag(t.ID, now.Sub(read))
 	if tomorrow := window.Of(now).End(); tomorrow.Before(next) {
 		next = tomorrow
 	}
@@ -79,7 +82,11 @@ func (s *session) input(t *tenant, now time.Time) schedule.Input {
 	in.TimesCount = in.TimesCount && now.After(t.wholeUntil)
 	in.Alone = now.Before(t.aloneUntil)
 	for i := range in.Windows {
-		in.Windows[i].Busy = t.busy(in.Windows[i].Day, nil)
+		w := &in.Windows[i]
+		w.Busy = t.busy(w.Day, nil)
+		if u := t.unanswered[w.Day]; u != nil {
+			w.After = u.until
+		}
 	}
 	return in
 }
@@ -122,9 +129,11 @@ func (s *session) start(ctx context.Context, sc *scan) {
 	t := sc.tenant
 	t.scans = append(t.scans, sc)
 	sc.seen = s.counter.Add(1)
+	sc.again = t.inVain(sc.rng)
+	sc.failing = sc.again
 	sc.begin()
 	f := &fetcher{scan: sc, pager: t.source.Pager, clock: s.p.cfg.Clock, convert: row.NewConverter(s.p.cfg.Privacy),
-		limit: s.p.cfg.Layout.MaxRecordBytes, counter: &s.counter, out: s.pages}
+		limit: s.layout.MaxRecordBytes, counter: &s.counter, out: s.pages}
 	s.workers.Go(func() {
 		defer sc.cancel()
 		f.run(ctx)

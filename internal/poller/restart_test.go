@@ -1,7 +1,6 @@
 package poller_test
 
 import (
-	"encoding/json"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +16,10 @@ import (
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
 	"pstncalls/internal/window"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestLateAndCorrected lets days pass in seconds: rows come late, change and move until their windows have settled.
@@ -55,18 +58,11 @@ func TestLateAndCorrected(t *testing.T) {
 	// The watermark only ever moves on, and says no more than what was read.
 	var last time.Time
 	for _, rec := range w.read(topics.Watermark) {
-		var m struct {
-			V            int       `json:"v"`
-			Tenant       string    `json:"tenant"`
-			CompleteUpTo time.Time `json:"completeUpTo"`
+		at := completeUpTo(t, rec)
+		if at.Before(last) || at.After(c.Now()) {
+			t.Errorf("the watermark moved from %s to %s", last, at)
 		}
-		if err := json.Unmarshal(rec.Value, &m); err != nil || m.V != 1 || m.Tenant != tenant || string(rec.Key) != tenant {
-			t.Fatalf("watermark %s: %q, %v", rec.Key, rec.Value, err)
-		}
-		if m.CompleteUpTo.Before(last) || m.CompleteUpTo.After(c.Now()) {
-			t.Errorf("the watermark moved from %s to %s", last, m.CompleteUpTo)
-		}
-		last = m.CompleteUpTo
+		last = at
 	}
 	if last.Before((from + 3).Start()) {
 		t.Errorf("all windows have settled, and the watermark is %s", last)
@@ -115,13 +111,13 @@ func (a *at) Reached(_ int32, p kafka.Point) {
 }
 
 // steps is the machine's clock, a distance away.
-type steps struct{ by atomic.Int64 }
+type steps struct{ offs atomic.Int64 }
 
-func (s *steps) Now() time.Time { return time.Now().UTC().Add(time.Duration(s.by.Load())) }
+func (s *steps) Now() time.Time { return time.Now().UTC().Add(time.Duration(s.offs.Load())) }
 
 func (s *steps) Timer(d time.Duration) (<-chan time.Time, func()) { return clock.System.Timer(d) }
 
-func (s *steps) step(d time.Duration) { s.by.Add(int64(d)) }
+func (s *steps) step(d time.Duration) { s.offs.Add(int64(d)) }
 
 func TestRestartPublishesNothing(t *testing.T) {
 	today := window.Of(time.Now())
@@ -167,12 +163,15 @@ func TestRestartInADenseDay(t *testing.T) {
 			first.stop()
 
 			c.step(72 * time.Hour)
-			stop := make(chan struct{})
-			gone := make(chan struct{})
-			second := w.run("b", setUp{observer: stopAt(poller.AtPage, 7, func() { close(stop); <-gone })})
-			<-stop
+			asked, answer := make(chan struct{}), make(chan struct{})
+			w.graph.Script(graphfake.Fault{Kind: graphfake.Hook, Day: day.Start(), Page: 6, Hook: func(graphfake.Request) {
+				close(asked)
+				<-answer
+			}})
+			second := w.run("b", setUp{})
+			<-asked
 			second.cancel()
-			close(gone)
+			close(answer)
 			second.stop()
 			saved := w.state(second).Scans()
 			i := slices.IndexFunc(saved, func(s *state.Scan) bool { return s.Range.Contains(day) })
@@ -238,8 +237,8 @@ func TestSuccessorIsPolite(t *testing.T) {
 			w.until("the successor owns the shard", func() bool { return second.log.has("owner of the shard") })
 			if tt.want < 0 {
 				w.until("it asks on", func() bool { return w.graph.Requests(200) > served+3 })
-				if own := w.graph.Requests(200) - served; second.budget.LastMinute() < spent+own {
-					t.Errorf("it counts %d requests: want its own %d and the predecessor's %d", second.budget.LastMinute(), own, spent)
+				if own := w.graph.Requests(200) - served; second.budget.LastMinute() < min(spent, 50)+own { // what is beyond Graph's limit is not handed over
+					t.Errorf("it counts %d requests: want its own %d and the predecessor's %d, 50 at most", second.budget.LastMinute(), own, spent)
 				}
 				return
 			}
@@ -249,5 +248,27 @@ func TestSuccessorIsPolite(t *testing.T) {
 				t.Errorf("%d requests in its first minute, want %d", n, tt.want)
 			}
 		})
+	}
+}
+
+// TestStumblingSuccessor lets the successor of a crashed owner fail between its claim and its first session: the claim that it
+// finds then is its own, and the rule for successors holds all the same.
+func TestStumblingSuccessor(t *testing.T) {
+	c := &steps{}
+	day := window.Of(c.Now())
+	w := newWorld(t, c, schedule.Settings{Interval: 20 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, day-9,
+		graphfake.Config{Seed: 6, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 30, Flat: true,
+			From: (day - 9).Start(), To: day.Start()}}})
+	polite := func(c *poller.Config) { c.PoliteSuccessor = true }
+	first := w.run("a", setUp{change: polite, observer: stopAt(poller.AtPage, 9, runtime.Goexit)})
+	<-first.done
+	c.step(2 * time.Minute)
+	second := w.run("b", setUp{change: polite, observer: stopAt(kafka.AtClaimed, 1, func() {
+		w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.UnknownServerError, Count: 1})
+	})})
+	w.until("it stumbles, and owns the shard", func() bool { return second.log.has("session ended") && second.log.has("owner of the shard") })
+	time.Sleep(300 * time.Millisecond) // many intervals
+	if n := second.budget.LastMinute(); n > 3 {
+		t.Errorf("%d requests in its first minute, want at most 3", n)
 	}
 }

@@ -2,12 +2,10 @@ package poller
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
-	"pstncalls/internal/graph"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
 	"pstncalls/internal/window"
@@ -29,8 +27,10 @@ type scan struct {
 	rows    int64
 	news    int64               // events and rejects
 	tries   int                 // attempts that have failed since the last progress
+	failed  uint64              // the number of the third of them: what was under way before an outage has come in by then
 	changed map[window.Day]bool // days of which it had news
 	failing bool                // its last attempt failed, and no new page has come since
+	again   bool                // its days were not answered for the last time: only its last page shows that they are now
 	stale   bool                // a row was left because the page might be older than what is known
 	astray  bool                // its times cannot be trusted: the clock was off, or jumped
 	learned learned
@@ -64,7 +64,9 @@ func (s *session) advance(f fetched) {
 	s.checkClock(f)
 	s.countBackfill(sc, len(f.rows))
 	if f.progress {
-		sc.failing, sc.tries = false, 0
+		sc.tries = 0
+		t.answered = f.received
+		sc.failing = sc.again && sc.link != ""
 		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) && s.endCondition(t, conditionSource) {
 			t.log.Info("readable again")
 		}
@@ -120,6 +122,7 @@ func (s *session) complete(sc *scan) {
 	s.learnEnd(sc)
 	s.keepHours(sc)
 	s.completeBackfill(sc)
+	s.answeredFor(t, sc.rng)
 	level := slog.LevelDebug
 	if sc.news > 0 || len(settling) > 0 || vanished > 0 {
 		level = slog.LevelInfo
@@ -147,42 +150,19 @@ func (s *session) settling(sc *scan) []window.Day {
 	return days
 }
 
-// giveUp reports whether another scan has a better chance than this one: of the whole day where a part is not answered, of single
-// days where several are not.
-func (s *session) giveUp(sc *scan, err error) bool {
-	var ge *graph.Error
-	permanent := errors.As(err, &ge) && ge.Class == graph.Permanent
-	if sc.tries < linkTries && !permanent || ge != nil && (ge.Class == graph.Wait || ge.Class == graph.Human) {
-		return false
-	}
-	t, now := sc.tenant, s.p.cfg.Clock.Now()
-	switch {
-	case !sc.from.IsZero():
-		t.probeAt, t.wholeUntil = now.Add(24*time.Hour), now.Add(time.Hour)
-	case sc.rng.Days() > 1 && sc.link == "":
-		t.aloneUntil = now.Add(time.Hour)
-	default:
-		return false
-	}
-	return true
-}
-
-// failed notes an error of a scan: its goroutine waits and asks again.
+// failed notes an error of a scan: its goroutine waits and asks again, unless the scan is given up.
 func (s *session) failed(f fetched) {
 	sc := f.scan
 	sc.seen = f.received
-	sc.tenant.log.Warn("scan waits", "range", sc.rng.String(), "page", sc.pages+1, "error", f.err, "wait", f.wait.Round(time.Millisecond), "restart", f.restart)
+	if sc.tries++; sc.tries <= 3 {
+		sc.failed = f.received
+	}
 	sc.failing = true
-	sc.tries++
 	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
-	if s.giveUp(sc, f.err) {
-		s.end(sc)
+	log := sc.tenant.log.With("range", sc.rng.String(), "page", sc.pages+1, "error", f.err)
+	if hopeless(sc, f.err) {
+		log.Warn("scan given up", "tries", sc.tries, "instead", s.giveUp(sc, f))
 		return
 	}
-	if f.restart {
-		sc.begun = s.p.cfg.Clock.Now()
-		sc.pages, sc.rows, sc.link, sc.stale, sc.resumed, sc.astray = 0, 0, "", false, false, false
-		sc.begin()
-		sc.tenant.DropScan(sc.rng.From)
-	}
+	log.Warn("scan waits", "wait", f.wait.Round(time.Millisecond))
 }

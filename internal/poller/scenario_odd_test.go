@@ -3,31 +3,54 @@
 package poller_test
 
 import (
-	"encoding/json"
 	"testing"
 	"time"
 
 	"pstncalls/internal/graphfake"
 )
 
-// A Graph that refuses times of day.
+// refuseParts lets Graph refuse times of day.
+func (s *scene) refuseParts() {
+	s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 400, Count: -1, Match: ofPart})
+}
+
+// tell logs what the state says of some days, the last one included, and in all.
+func (s *scene) tell(from, to int) {
+	s.Helper()
+	st := s.state()
+	for d := s.day(from); d <= s.day(to); d++ {
+		w := st.Window(d)
+		s.Logf("%s settled %v scans %d last %v rows %d vanished %d", d, w.Settled != nil, w.Scans, w.LastScan, w.Rows, w.Vanished)
+	}
+	s.Logf("conditions %+v; tails %d of %d; watermark %s at %s", st.Header.Conditions, s.tails(), s.asked(), st.CompleteUpTo(time.Now()), time.Now())
+}
+
+// A Graph that refuses times of day from the start.
 func TestProbeRefused(t *testing.T) {
-	h := history{interval: 10 * time.Minute, lookback: dayLong, back: 3, pageSize: 100, reading: graphfake.Reading{TimesHonoured: true}}
-	stage(t, h, -3, 4, graphfake.TenantConfig{RowsPerDay: 50, Flat: true}, func(s *scene) {
-		s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 400, Count: -1, Match: func(r graphfake.Request) bool {
-			return r.From != r.From.Truncate(dayLong)
-		}})
-		time.Sleep(6 * dayLong)
-		st := s.state()
-		for d := s.day(-3); d <= s.day(5); d++ {
-			w := st.Window(d)
-			s.Logf("%s settled %v scans %d last %v", d, w.Settled != nil, w.Scans, w.LastScan)
-		}
-		s.Logf("conditions %+v; tails %d of %d; watermark %s at %s", st.Header.Conditions, s.tails(), s.asked(), st.CompleteUpTo(time.Now()), time.Now())
-		if !st.Settled(s.day(-1)) {
-			s.Error("yesterday never settles: a refused probe owns it for ever")
-		}
-	})
+	for _, c := range []struct {
+		name                             string
+		interval                         time.Duration
+		pageSize, rowsPerDay, last, days int
+	}{
+		{"days of a page", 10 * time.Minute, 100, 50, 4, 6},
+		{"dense days", time.Hour, 1000, 3000, 8, 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := history{interval: c.interval, lookback: dayLong, back: 3, pageSize: c.pageSize, reading: graphfake.Reading{TimesHonoured: true}}
+			stage(t, h, -3, c.last, graphfake.TenantConfig{RowsPerDay: c.rowsPerDay, Flat: true}, func(s *scene) {
+				s.refuseParts()
+				time.Sleep(time.Duration(c.days) * dayLong)
+				s.tell(-3, c.days)
+				if s.tails() == 0 {
+					s.Error("no probe was refused: the test shows nothing")
+				}
+				if !s.state().Settled(s.day(-1)) {
+					s.Error("yesterday never settles: a refused probe owns it for ever")
+				}
+				s.clean()
+			})
+		})
+	}
 }
 
 func TestClockStepsBack(t *testing.T) {
@@ -81,12 +104,9 @@ func TestClockWasAhead(t *testing.T) {
 		if after > 3*before {
 			s.Error("tails spin")
 		}
-		recs, _ := s.read(topics.Watermark)
 		worst := time.Duration(0)
-		for _, rec := range recs {
-			var v struct{ CompleteUpTo time.Time }
-			json.Unmarshal(rec.Value, &v)
-			worst = max(worst, v.CompleteUpTo.Sub(rec.Timestamp))
+		for _, rec := range s.read(topics.Watermark) {
+			worst = max(worst, completeUpTo(s.T, rec).Sub(rec.Timestamp))
 		}
 		if worst > time.Minute {
 			s.Errorf("a watermark was %s in the future", worst)
@@ -111,37 +131,8 @@ func TestLongStop(t *testing.T) {
 		})
 		s.pause(op{kind: opStop, dur: 4 * dayLong})
 		time.Sleep(2 * dayLong)
-		st := s.state()
-		for d := s.day(-1); d <= s.day(1); d++ {
-			w := st.Window(d)
-			s.Logf("%s settled %v scans %d rows %d vanished %d", d, w.Settled != nil, w.Scans, w.Rows, w.Vanished)
-		}
-		recs, _ := s.read(topics.Events)
-		seen := map[string]bool{}
-		w := &world{TB: t}
-		for _, r := range recs {
-			seen[decode(w, r).RowID] = true
-		}
-		for _, r := range s.graph.Truth(tenant) {
-			if !seen[r.ID] {
-				s.Errorf("lost: %s", r.ID)
-			}
-		}
-	})
-}
-
-// A day that Graph cannot answer keeps today from being read.
-func TestOneDayUnanswered(t *testing.T) {
-	h := history{interval: 10 * time.Minute, lookback: 3 * dayLong, back: 3, pageSize: 1000}
-	stage(t, h, -3, 6, graphfake.TenantConfig{RowsPerDay: 50, Flat: true}, func(s *scene) {
-		time.Sleep(2 * time.Hour)
-		s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 500, Count: -1, Day: s.day(-2).Start().Add(time.Hour)})
-		time.Sleep(9 * time.Hour)
-		st := s.state()
-		s.Logf("conditions %+v, watermark %s at %s", st.Header.Conditions, st.CompleteUpTo(time.Now()), time.Now())
-		if time.Since(st.CompleteUpTo(time.Now())) > 2*time.Hour {
-			s.Error("today is not read any more")
-		}
+		s.tell(-1, 1)
+		s.clean()
 	})
 }
 
@@ -176,39 +167,15 @@ func TestClockFarOff(t *testing.T) {
 	}
 }
 
-func TestProbeOfADenseDayRefused(t *testing.T) {
-	h := history{interval: time.Hour, lookback: dayLong, back: 3, pageSize: 1000, reading: graphfake.Reading{TimesHonoured: true}}
-	stage(t, h, -3, 8, graphfake.TenantConfig{RowsPerDay: 3000, Flat: true}, func(s *scene) {
-		s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 400, Count: -1, Match: func(r graphfake.Request) bool {
-			return r.From != r.From.Truncate(dayLong)
-		}})
-		time.Sleep(8 * dayLong)
-		st := s.state()
-		for d := s.day(-3); d <= s.day(8); d++ {
-			w := st.Window(d)
-			s.Logf("%s settled %v scans %d last %v", d, w.Settled != nil, w.Scans, w.LastScan)
-		}
-		s.Logf("tails %d of %d; watermark %s at %s", s.tails(), s.asked(), st.CompleteUpTo(time.Now()), time.Now())
-		s.clean()
-	})
-}
-
 // After the reading was proved, Graph begins to refuse parts of a day.
 func TestTailRefused(t *testing.T) {
 	h := history{interval: 10 * time.Minute, lookback: 30 * time.Hour, back: 2, pageSize: 1000, perMinute: 1, reading: graphfake.Reading{TimesHonoured: true}}
 	stage(t, h, -2, 1, graphfake.TenantConfig{RowsPerDay: 12_000, Flat: true}, func(s *scene) {
 		time.Sleep(5 * time.Hour)
-		s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 400, Count: -1, Match: func(r graphfake.Request) bool {
-			return r.From != r.From.Truncate(dayLong)
-		}})
+		s.refuseParts()
 		time.Sleep(3 * dayLong)
-		st := s.state()
-		for d := s.day(-2); d <= s.day(3); d++ {
-			w := st.Window(d)
-			s.Logf("%s settled %v scans %d last %v rows %d", d, w.Settled != nil, w.Scans, w.LastScan, w.Rows)
-		}
-		s.Logf("watermark %s at %s", st.CompleteUpTo(time.Now()), time.Now())
-		if !st.Settled(s.day(0)) {
+		s.tell(-2, 3)
+		if !s.state().Settled(s.day(0)) {
 			s.Error("the day of the refused tail is never read again")
 		}
 	})
@@ -253,7 +220,7 @@ func TestFlappingReject(t *testing.T) {
 			time.Sleep(15 * time.Minute)
 		}
 		st := s.state()
-		dlq, _ := s.read(topics.DLQ)
+		dlq := s.read(topics.DLQ)
 		s.Logf("%d dead letters of one row, conditions %+v", len(dlq), st.Header.Conditions)
 		if len(dlq) > 20 && len(st.Header.Conditions) == 0 {
 			s.Error("a reject flaps in silence")

@@ -3,8 +3,6 @@
 package poller_test
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"pstncalls/internal/graphfake"
 	"pstncalls/internal/state"
@@ -65,22 +65,24 @@ func (s *scene) asked() int {
 // state returns the tenant as the state topic has it.
 func (s *scene) state() *state.Tenant {
 	s.Helper()
-	c, err := s.cluster(nil)
+	t, err := s.load()
 	if err != nil {
 		s.Fatal(err)
 	}
-	v, err := c.ReadState(context.Background())
-	if err != nil {
-		s.Fatal(err)
-	}
-	t, ok, err := state.Load(tenant, v.State)
-	if err != nil {
-		s.Fatal(err)
-	}
-	if !ok {
+	if t == nil {
 		return state.New(tenant, 0)
 	}
 	return t
+}
+
+// read returns the committed records of a topic.
+func (s *scene) read(topic string) []*kgo.Record {
+	s.Helper()
+	recs, err := s.model.read(topic)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return recs
 }
 
 // until lets time pass until a condition is met.
@@ -103,14 +105,9 @@ func rows(t *state.Tenant) (n int64) {
 // clean compares the topic with the truth as of now.
 func (s *scene) clean() {
 	s.Helper()
-	recs, err := s.read(topics.Events)
-	if err != nil {
-		s.Fatal(err)
-	}
-	w := &world{TB: s.T}
 	seen := map[string]bool{}
-	for _, rec := range recs {
-		call := decode(w, rec)
+	for _, rec := range s.read(topics.Events) {
+		call := decode(s.T, rec)
 		id := fmt.Sprintf("%s/%d", call.RowID, call.Revision)
 		if seen[id] {
 			s.Errorf("%s is doubled", id)
@@ -133,12 +130,15 @@ func (s *scene) tails() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.requests {
-		if r.From != r.From.Truncate(dayLong) {
+		if ofPart(r) {
 			n++
 		}
 	}
 	return n
 }
+
+// ofPart reports whether a request is for a part of a day.
+func ofPart(r graphfake.Request) bool { return r.From != r.From.Truncate(dayLong) }
 
 // TestBackfillOfAYear counts the requests for a year of 20,000 rows.
 func TestBackfillOfAYear(t *testing.T) {
@@ -381,11 +381,7 @@ func TestScheduleWrites(t *testing.T) {
 	h := history{interval: time.Minute, lookback: 3 * dayLong, back: 2, pageSize: 1000, reading: graphfake.Reading{TimesHonoured: true}}
 	stage(t, h, -2, 0, graphfake.TenantConfig{RowsPerDay: 50, Flat: true}, func(s *scene) {
 		commits := func() (n int) { // the embedded Kafka does not compact here: each commit has left its record
-			recs, err := s.read(topics.State)
-			if err != nil {
-				s.Fatal(err)
-			}
-			for _, rec := range recs {
+			for _, rec := range s.read(topics.State) {
 				if string(rec.Key) == "commit" {
 					n++
 				}
@@ -409,24 +405,14 @@ func TestWatermark(t *testing.T) {
 	h := history{interval: 10 * time.Minute, lookback: dayLong, back: 2, pageSize: 20}
 	stage(t, h, -2, 3, graphfake.TenantConfig{RowsPerDay: 100, Flat: true}, func(s *scene) {
 		s.settleAll(3)
-		recs, err := s.read(topics.Watermark)
-		if err != nil {
-			s.Fatal(err)
-		}
+		recs := s.read(topics.Watermark)
 		var last time.Time
 		for _, rec := range recs {
-			var v struct {
-				V            int
-				Tenant       string
-				CompleteUpTo time.Time
+			at := completeUpTo(s.T, rec)
+			if at.Before(last) || at.After(rec.Timestamp) {
+				s.Errorf("at %s, after %s: complete up to %s", rec.Timestamp, last, at)
 			}
-			if err := json.Unmarshal(rec.Value, &v); err != nil {
-				s.Fatal(err)
-			}
-			if string(rec.Key) != tenant || v.Tenant != tenant || v.V != 1 || v.CompleteUpTo.Before(last) || v.CompleteUpTo.After(rec.Timestamp) {
-				s.Errorf("at %s, after %s: key %s, %+v", rec.Timestamp, last, rec.Key, v)
-			}
-			last = v.CompleteUpTo
+			last = at
 		}
 		if time.Since(last) > time.Hour {
 			s.Errorf("the last one says %s at %s", last, time.Now())

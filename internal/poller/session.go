@@ -41,9 +41,11 @@ type tenant struct {
 	probeAt    time.Time             // no probe of Graph's reading before
 	wholeUntil time.Time             // no tail before: Graph has not answered for one
 	aloneUntil time.Time             // days are asked for one by one until then: Graph has not answered for several
-	refused    map[string]int        // how often rows of this session became rejects anew
-	planAt     time.Time             // nothing more is due before, unless a scan ends
-	said       time.Time             // when the log last told of the backfill
+	unanswered map[window.Day]*unanswered
+	answered   uint64         // the number of the last page that was progress
+	refused    map[string]int // how often rows of this session became rejects anew
+	planAt     time.Time      // nothing more is due before, unless a scan ends
+	said       time.Time      // when the log last told of the backfill
 	log        *slog.Logger
 }
 
@@ -51,6 +53,7 @@ type tenant struct {
 type session struct {
 	p       *Poller
 	kafka   *kafka.Session
+	layout  kafka.Layout // as the topics are now: they may take less than when the process began
 	tenants []*tenant
 	pages   chan fetched
 	counter atomic.Uint64
@@ -63,24 +66,25 @@ type session struct {
 
 func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []string) (*session, error) {
 	now := p.cfg.Clock.Now()
-	s := &session{p: p, kafka: ks, pages: make(chan fetched), flushed: now, log: p.cfg.Log.With("shard", ks.Shard())}
+	s := &session{p: p, kafka: ks, layout: snap.Layout, pages: make(chan fetched), flushed: now, log: p.cfg.Log.With("shard", ks.Shard())}
 	previous := snap.Previous
-	if previous != nil && p.ours(*previous) {
-		previous = nil // our own budgets know what they have spent
+	// Our own budgets know what they have spent. Where a session of ours did not get so far, its claim stands for another's.
+	if _, worked := p.worked.Load(ks.Shard()); worked && previous != nil && p.ours(*previous) {
+		previous = nil
 	}
 	for _, name := range names {
 		src, err := p.cfg.Source(name)
 		if err != nil {
-			return nil, subject(err, name)
+			return nil, subject(err, name) // it may be mended: a retry asks again
 		}
 		st, ok, err := state.Load(name, snap.State)
 		if err != nil {
-			return nil, err
+			return nil, &stopError{err}
 		}
 		if !ok {
 			st = state.New(name, p.cfg.Start(now))
 		}
-		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, refused: map[string]int{}, log: s.log.With("tenant", name)}
+		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, unanswered: map[window.Day]*unanswered{}, refused: map[string]int{}, log: s.log.With("tenant", name)}
 		copy(t.lateness.Counts[:], st.Header.Lateness)
 		switch {
 		case previous != nil && previous.Released == nil && p.cfg.PoliteSuccessor:
@@ -101,6 +105,7 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		}
 		s.tenants = append(s.tenants, t)
 	}
+	p.worked.Store(ks.Shard(), true)
 	return s, nil
 }
 

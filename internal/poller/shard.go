@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"pstncalls/internal/clock"
@@ -48,14 +49,13 @@ const (
 // Config is what a Poller is made of.
 type Config struct {
 	Cluster  *kafka.Cluster
-	Layout   kafka.Layout
+	Layout   kafka.Layout // as Prepare found it; a session goes by what it finds itself
 	Clock    clock.Clock
 	Schedule schedule.Settings
 	// Start returns the first window of a tenant that is polled for the first time.
 	Start       func(now time.Time) window.Day
 	Concurrency int // closed windows of a tenant that are read at once; the open one always may be
-	// StandDown is how long, or up to twice as long, a fenced owner leaves the field to the newer claim it has seen, before it asks
-	// again; 0: 10 s.
+	// StandDown is how long the owner that deposed this one may commit nothing before it is deposed in turn; 0: 90 s.
 	StandDown time.Duration
 	ManyRows  int // unsettled rows of a tenant from which on a condition says so; 0: 20 million
 
@@ -77,7 +77,10 @@ type Config struct {
 }
 
 // Poller works on shards.
-type Poller struct{ cfg Config }
+type Poller struct {
+	cfg    Config
+	worked sync.Map // the shards that a session of this process has worked on
+}
 
 // New returns a Poller.
 func New(cfg Config) *Poller { return &Poller{cfg: cfg} }
@@ -85,7 +88,9 @@ func New(cfg Config) *Poller { return &Poller{cfg: cfg} }
 const (
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 30 * time.Second
-	standDown  = 10 * time.Second
+	// standDown is longer than the minute in which the successor of a crashed owner may ask Graph for nothing: were it shorter, two
+	// replicas that both count as members would depose each other before either has published anything.
+	standDown = successorWindow + 30*time.Second
 	// claimTime is what a successor is given between its fence and its claim.
 	claimTime = 4 * time.Second
 	// sayAgain is how often an outage that lasts is logged.
@@ -135,14 +140,33 @@ func (p *Poller) rest(ctx context.Context, log *slog.Logger, shard int32, err er
 	if clock.Sleep(ctx, clock.System, max(wait, backoff(0, claimTime, 1))) != nil {
 		return false
 	}
-	claim, err := p.cfg.Cluster.NewestClaim(ctx, shard)
-	if err != nil || p.ours(claim) || claim.Released != nil {
+	seen, err := p.cfg.Cluster.Look(ctx, shard, kafka.Look{})
+	if err != nil || p.free(seen.Claim) {
 		return ctx.Err() == nil // the next session says what is wrong
 	}
-	log.Warn("another replica has claimed the shard: standing by", "instance", claim.Instance, "host", claim.Host)
-	least := cmp.Or(p.cfg.StandDown, standDown)
-	return clock.Sleep(ctx, clock.System, least+backoff(0, least, 1)) == nil
+	log.Warn("another replica has claimed the shard: standing by", "instance", seen.Claim.Instance, "host", seen.Claim.Host)
+	// This replica may be one that cannot learn that the group has given its shard away: fencing back, it and the other would
+	// depose each other for ever. So the other stays as long as it commits. One that does not is dead or has nothing to do, which
+	// nobody can tell, and this replica still counts as a member: the shard is its to take.
+	most := cmp.Or(p.cfg.StandDown, standDown)
+	for since := time.Now(); time.Since(since) < most; {
+		if clock.Sleep(ctx, clock.System, backoff(0, most/6, 1)) != nil {
+			return false
+		}
+		now, err := p.cfg.Cluster.Look(ctx, shard, seen)
+		if err != nil || p.free(now.Claim) {
+			return ctx.Err() == nil
+		}
+		if now.Next != seen.Next {
+			seen, since = now, time.Now()
+		}
+	}
+	log.Info("the other replica commits nothing: taking the shard", "instance", seen.Claim.Instance, "host", seen.Claim.Host)
+	return true
 }
+
+// free reports whether nobody else holds the claim.
+func (p *Poller) free(c kafka.Claim) bool { return p.ours(c) || c.Released != nil }
 
 func (p *Poller) ours(c kafka.Claim) bool { return c.Instance == p.cfg.Cluster.Instance() }
 
@@ -173,16 +197,17 @@ func (p *Poller) turn(ctx context.Context, shard int32) error {
 		}
 		return nil
 	}
-	sess, snap, err := p.cfg.Cluster.Open(ctx, shard, p.cfg.Layout)
+	sess, snap, err := p.cfg.Cluster.Open(ctx, shard)
 	if err != nil {
 		return err
 	}
 	defer sess.Close()
 	p.cfg.Metrics.Shards.Inc()
 	defer p.cfg.Metrics.Shards.Dec()
+	defer p.cfg.Metrics.Forget(mine)
 	s, err := p.newSession(sess, snap, mine)
 	if err != nil {
-		return &stopError{err}
+		return err
 	}
 	return s.run(ctx, changed)
 }

@@ -196,20 +196,26 @@ func (w *world) until(what string, met func() bool) {
 // state returns the tenant as the state topic has it; nil where it has none yet.
 func (w *world) state(r *replica) *state.Tenant {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	v, err := r.cluster.ReadState(ctx)
+	t, err := load(r.cluster, patience)
 	if err != nil {
 		w.Fatal(err)
-	}
-	t, ok, err := state.Load(tenant, v.State)
-	if err != nil {
-		w.Fatal(err)
-	}
-	if !ok {
-		return nil
 	}
 	return t
+}
+
+// load reads the tenant from the state topic; nil where it has none yet.
+func load(c *kafka.Cluster, most time.Duration) (*state.Tenant, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	v, err := c.ReadState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, ok, err := state.Load(tenant, v.State)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return t, nil
 }
 
 // add adds n rows that started at start and are visible now, and returns their ids.
@@ -310,20 +316,44 @@ func header(rec *kgo.Record, name string) string {
 	return ""
 }
 
-// read returns the committed records of a topic. Control records are kept so that each partition's end is seen.
+// completeUpTo returns what a record of the watermark topic says.
+func completeUpTo(t testing.TB, rec *kgo.Record) time.Time {
+	t.Helper()
+	var v struct {
+		V            int
+		Tenant       string
+		CompleteUpTo time.Time
+	}
+	if err := json.Unmarshal(rec.Value, &v); err != nil || v.V != 1 || v.Tenant != tenant || string(rec.Key) != tenant {
+		t.Fatalf("watermark %s: %q, %v", rec.Key, rec.Value, err)
+	}
+	return v.CompleteUpTo
+}
+
+// read returns the committed records of a topic.
 func (w *world) read(topic string) []*kgo.Record {
 	w.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	recs, err := committed(topic, patience, patience/2, kgo.SeedBrokers(w.kafka.ListenAddrs()...))
 	if err != nil {
 		w.Fatal(err)
 	}
+	return recs
+}
+
+// committed returns the committed records of a topic, by a plain consumer that shares nothing with the program's own reader.
+// Control records are kept so that each partition's end is seen; behind aborted ones, which nobody is shown, silence is the end.
+func committed(topic string, most, silence time.Duration, opts ...kgo.Opt) ([]*kgo.Record, error) {
+	cl, err := kgo.NewClient(append(opts, kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
+	if err != nil {
+		return nil, err
+	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
 	if err != nil {
-		w.Fatal(err)
+		return nil, err
 	}
 	left := map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
@@ -333,15 +363,15 @@ func (w *world) read(topic string) []*kgo.Record {
 	})
 	var out []*kgo.Record
 	for len(left) > 0 {
-		quiet, stop := context.WithTimeout(ctx, time.Second)
+		quiet, stop := context.WithTimeout(ctx, silence)
 		fs := cl.PollFetches(quiet)
-		silent := errors.Is(quiet.Err(), context.DeadlineExceeded)
 		stop()
-		if silent { // what is left is aborted
-			return out
+		err := fs.Err()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // what is left is aborted
+			break
 		}
-		if err := fs.Err(); err != nil {
-			w.Fatal(err)
+		if err != nil {
+			return nil, err
 		}
 		for it := fs.RecordIter(); !it.Done(); {
 			rec := it.Next()
@@ -353,5 +383,5 @@ func (w *world) read(topic string) []*kgo.Record {
 			}
 		}
 	}
-	return out
+	return out, nil
 }

@@ -56,14 +56,14 @@ func solve(ts []term, share float64) float64 {
 // law returns the factor for the windows as they are. While there are closed days that were never read nothing is left over:
 // windows wait for their doubling.
 func (p *planner) law() float64 {
+	if p.Behind() {
+		return math.Inf(1)
+	}
 	var ts []term
 	open := 1.0 // pages of the open window at every interval
 	for i := range p.days {
 		w := &p.days[i].Window
 		ph := p.phase(w)
-		if ph == unread && w.Day < p.today {
-			return math.Inf(1)
-		}
 		if ph == dense || ph == lookback && p.final(w.Day).After(p.Now) {
 			ts = append(ts, p.term(w))
 		}

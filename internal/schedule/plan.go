@@ -22,7 +22,7 @@ func (p *planner) items() []Item {
 	anyUnread, pending := false, false
 	for i := range p.days {
 		d := &p.days[i]
-		anyUnread = anyUnread || !d.read() && d.Day <= p.today
+		anyUnread = anyUnread || !d.read() && d.Day <= p.today && !p.unanswered(&d.Window)
 		pending = pending || d.kind == Second && (d.Busy || !d.due.After(p.Now))
 	}
 	items := append(p.tails(), p.ranges(Open, Again)...)
@@ -39,7 +39,7 @@ func (p *planner) items() []Item {
 // free reports whether a day may be in a range of the plan still.
 func (p *planner) free(i int) bool {
 	d := &p.days[i]
-	return !d.Settled && !d.Busy && !d.taken && d.Day <= p.today
+	return !d.Settled && !d.Busy && !d.taken && d.Day <= p.today && !p.unanswered(&d.Window)
 }
 
 func (p *planner) isDue(i int) bool { return !p.days[i].due.After(p.Now) }
@@ -164,7 +164,7 @@ func (p *planner) firsts() []Item {
 	opened, busy := false, false
 	for i := range p.days {
 		d := &p.days[i]
-		opened = opened || d.Day == p.today && d.read()
+		opened = opened || d.Day == p.today && (d.read() || p.unanswered(&d.Window))
 		busy = busy || d.Busy && !d.read()
 	}
 	if !opened {

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -223,6 +224,15 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// Where Graph does not answer for today, the days before it are read all the same.
+func TestTodayUnanswered(t *testing.T) {
+	ws := []Window{{Day: today - 2}, {Day: today - 1}, {Day: today, After: noon.Add(time.Minute)}}
+	items, next := week.Plan(input(ws...))
+	if len(items) != 1 || items[0].Kind != First || !next.Equal(noon.Add(time.Minute)) {
+		t.Errorf("got %+v, and next %v", items, next)
+	}
+}
+
 // Of any tenant in any state: ranges share no day, hold no settled and no busy one and none outside of the list; every window
 // that was read and is due is in the plan, but for second scans; next is the first due time of those that are not.
 func TestPlanProperty(t *testing.T) {
@@ -250,11 +260,19 @@ func TestPlanProperty(t *testing.T) {
 			}
 			for d := item.Range.From; d < item.Range.To; d++ {
 				w, ok := windows[d]
-				if k, twice := byDay[d]; twice || !ok || w.Settled || w.Busy || (item.Kind == First) != (w.LastScan.IsZero() && d != window.Of(in.Now)) {
+				if k, twice := byDay[d]; twice || !ok || w.Settled || w.Busy || w.After.After(in.Now) || (item.Kind == First) != (w.LastScan.IsZero() && d != window.Of(in.Now)) {
 					t.Fatalf("%s of %+v: %+v, also in a range of kind %s", d, item, w, k)
 				}
 				byDay[d] = item.Kind
 			}
+		}
+		// Days that were never read and are not answered hold nothing back: the plan is the same without them.
+		without := in
+		without.Windows = slices.DeleteFunc(slices.Clone(in.Windows), func(w Window) bool {
+			return w.LastScan.IsZero() && w.After.After(in.Now) && !w.Busy && w.Day < window.Of(in.Now)
+		})
+		if same, _ := s.Plan(without); !slices.Equal(same, items) {
+			t.Fatalf("with days that are not answered: %+v, without: %+v", items, same)
 		}
 		want := Never
 		for i, w := range in.Windows {

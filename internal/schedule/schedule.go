@@ -1,8 +1,9 @@
 // Package schedule owns when what is read: a pure function of the time, the windows, the lateness, the budget and the settings.
 //
-// The open window is due every interval. A closed one is due again when its age has doubled, at the latest, and once more at
-// the end of its lookback: that scan settles it. Between the interval and the doubling stands the law: what the budget leaves
-// (half of its requests, less those of the open window) is spent where rows are likely to come. A window of c pages at whose
+// The open window is due every interval; a dense one where times of day count, by its tail. A closed one is due again when its age
+// has doubled, at the latest, and once more at the end of its lookback: that scan may settle it. Between the interval and the
+// doubling stands the law: what the budget leaves (half of its requests, less those of the open window, a tenth at least) is
+// spent where rows are likely to come. A window of c pages at whose
 // age λ rows an hour are expected, read every T, costs c/T requests and delays each such row by T/2 on average. The sum of the
 // delays, λ·T/2 over all windows, is least under the budget where no request moved from one window to another would gain:
 // λ·T²/c is the same for all, so T = k·sqrt(c/λ), cut to the interval and the doubling. k is the smallest that the budget
@@ -18,7 +19,7 @@
 // Invariants: ranges of one plan share no day; none holds a settled day, a day that a scan in progress owns, or one after
 // today; a due window is in the plan unless it is held back by name (a backfill that explores, a second scan), and these are
 // planned as soon as the scans that hold them back are over. What is held back is not in next: the end of a scan is what
-// wakes it.
+// wakes it. A day that Graph does not answer for holds nothing back.
 package schedule
 
 import (
@@ -50,12 +51,19 @@ type Window struct {
 	Day      window.Day
 	LastScan time.Time // when its last complete scan began; zero: never read
 	Tail     time.Time // when the last scan of its tail began, if that is later than LastScan
-	Rows     int64     // that its last complete scan found, or known since
+	Rows     int64     // published so far, of which it is the owner window
 	Settled  bool
-	Busy     bool // a scan in progress owns it: neither due nor part of a range
+	Busy     bool      // a scan in progress owns it: neither due nor part of a range
+	After    time.Time // Graph does not answer for it: not asked for before, and nothing waits for it
 }
 
 func (w Window) read() bool { return w.Settled || !w.LastScan.IsZero() }
+
+// Behind reports whether days before today are left that were never read, but for those that Graph does not answer for.
+func (in Input) Behind() bool {
+	today := window.Of(in.Now)
+	return slices.ContainsFunc(in.Windows, func(w Window) bool { return w.Day < today && !w.read() && !w.After.After(in.Now) })
+}
 
 // Kind is why a range is read.
 type Kind int
@@ -234,7 +242,16 @@ func (p *planner) schedule(d *day) {
 	if !d.Settled && d.Day <= p.today && p.ahead(d.LastScan) {
 		d.due = p.Now
 	}
+	if p.unanswered(&d.Window) {
+		d.tail = time.Time{}
+		if d.due.Before(d.After) {
+			d.due = d.After
+		}
+	}
 }
+
+// unanswered reports whether Graph has not answered for the day, and is not asked again yet.
+func (p *planner) unanswered(w *Window) bool { return w.After.After(p.Now) }
 
 // lastTail is when the end of the open window was last read, whole scans included.
 func (p *planner) lastTail(w *Window) time.Time {

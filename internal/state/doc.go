@@ -4,7 +4,7 @@
 //
 // Keys and values, all under "<tenant>/pstn/":
 //
-//	tenant              JSON   where polling starts, requests of the last minute, conditions
+//	tenant              JSON   where polling starts, requests of the last minute, conditions, lateness, how Graph reads, backfill
 //	window/<day>        JSON   the window offset: counts, digest, last scan; day as 2026-11-01; until its ledger is dropped
 //	month/<month>       JSON   the days whose ledgers have been dropped; month as 2026-11
 //	scan/<day>          JSON   a scan in progress, by the first day of its range: where to go on

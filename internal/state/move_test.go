@@ -121,7 +121,7 @@ func TestRowWithoutStartStays(t *testing.T) {
 	w.scan(day0+1, rowOn(day0+1, 1, 1))
 	s := rejected(rowOn(day0, 1, 2))
 	s.NoStart = true
-	if d := w.publish(s, w.tenant.Observe(s, w.page(day0, day0+2))); d != (Decision{Action: Refuse, RowID: guidOf(1), Owner: day0 + 1}) {
+	if d := w.publish(s, w.tenant.Observe(s, w.page(day0, day0+2))); d != (Decision{Action: Refuse, RowID: guidOf(1), Owner: day0 + 1, Repeated: true}) {
 		t.Errorf("got %+v", d)
 	}
 	if got := homeOf(w.tenant, 1); got != day0+1 {

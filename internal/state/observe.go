@@ -44,6 +44,7 @@ type Decision struct {
 	RowID    string
 	Revision int32
 	Owner    window.Day
+	Repeated bool // Refuse of a row that the ledger had
 	Stale    bool // left because the page may be older than what is known: the window must be read again
 	Stray    bool // left, and it starts outside of all that the range can mean: perhaps no other scan will show it
 }
@@ -76,7 +77,7 @@ func (t *Tenant) Observe(s Seen, p Page) Decision {
 		}
 		return d
 	case s.Rejected:
-		d.Action = Refuse
+		d.Action, d.Repeated = Refuse, true
 		w.Rejects++
 	default:
 		d.Action = Publish

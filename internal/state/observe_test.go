@@ -18,6 +18,7 @@ func TestObserve(t *testing.T) {
 	decide := func(a Action, revision int32) Decision {
 		return Decision{Action: a, RowID: id, Revision: revision, Owner: day0}
 	}
+	again := Decision{Action: Refuse, RowID: id, Owner: day0, Repeated: true}
 	other := func(a Action, rowID string) Decision { return Decision{Action: a, RowID: rowID, Owner: day0} }
 	type counts struct{ Rows, Events, Revisions, Rejects, NoID int64 }
 	for _, c := range []struct {
@@ -32,7 +33,7 @@ func TestObserve(t *testing.T) {
 		{"corrected back", []Seen{row(1), row(2), row(1)}, decide(Publish, 2), counts{1, 3, 2, 0, 0}},
 		{"rejected", []Seen{bad(1)}, decide(Refuse, 0), counts{0, 0, 0, 1, 0}},
 		{"rejected again", []Seen{bad(1), bad(1)}, decide(Nothing, 0), counts{0, 0, 0, 1, 0}},
-		{"corrected, still rejected", []Seen{bad(1), bad(2)}, decide(Refuse, 0), counts{0, 0, 0, 2, 0}},
+		{"corrected, still rejected", []Seen{bad(1), bad(2)}, again, counts{0, 0, 0, 2, 0}},
 		{"mended by the program, never published", []Seen{bad(1), row(1)}, decide(Publish, 0), counts{1, 1, 0, 1, 0}},
 		{"mended by Graph, never published", []Seen{bad(1), row(2)}, decide(Publish, 0), counts{1, 1, 0, 1, 0}},
 		{"mended by the program, published before", []Seen{row(1), bad(2), row(2)}, decide(Publish, 1), counts{1, 2, 1, 1, 0}},

@@ -79,6 +79,11 @@ func (b *Backfill) Left(days int) time.Duration {
 	return time.Duration(float64(b.At.Sub(b.Began)) / float64(b.Days) * float64(days))
 }
 
+// RowsPerSecond returns the pace so far.
+func (b *Backfill) RowsPerSecond() int64 {
+	return int64(float64(b.Rows) / max(b.At.Sub(b.Began).Seconds(), 1))
+}
+
 // Window is the window offset of one day.
 type Window struct {
 	V          int        `json:"v"`

@@ -244,7 +244,7 @@ func (t *Tenant) SetHeader(change func(*Header)) {
 	t.headerDirty = true
 }
 
-// Dirty reports whether anything differs from the state topic; rows of a page that were compared always do.
+// Dirty reports whether anything differs from the state topic. A row that was found as it is known makes no difference.
 func (t *Tenant) Dirty() bool {
 	if t.headerDirty || len(t.deleted) > 0 {
 		return true

@@ -56,7 +56,7 @@ func TestVanishedReturns(t *testing.T) {
 	}{
 		{"unchanged", rowOn(day0, 1, 1), Decision{Action: Nothing, RowID: guidOf(1), Owner: day0}},
 		{"changed", rowOn(day0, 1, 2), Decision{Action: Publish, RowID: guidOf(1), Revision: 1, Owner: day0}},
-		{"rejected", rejected(rowOn(day0, 1, 2)), Decision{Action: Refuse, RowID: guidOf(1), Owner: day0}},
+		{"rejected", rejected(rowOn(day0, 1, 2)), Decision{Action: Refuse, RowID: guidOf(1), Owner: day0, Repeated: true}},
 		{"in another day", rowOn(day0+1, 1, 2), Decision{Action: Publish, RowID: guidOf(1), Revision: 1, Owner: day0}},
 	} {
 		for _, restart := range []bool{false, true} {

@@ -30,7 +30,9 @@ func NewHealth(version string, g prometheus.Gatherer) *Health {
 	return &Health{version: version, metrics: promhttp.HandlerFor(g, promhttp.HandlerOpts{}), reason: "starting"}
 }
 
-// SetReady says whether the process does its work, and if not, what it waits for. The reason is shown to whoever asks.
+// SetReady says whether the process has started up, and if not, what it waits for. The reason is shown to whoever asks. It is about
+// the start alone: later outages show in the log and the metrics, the process outlasts them, and a standby has no work to be
+// judged by.
 func (h *Health) SetReady(ready bool, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -16,7 +16,7 @@ type Metrics struct {
 	Requests  *prometheus.CounterVec // by tenant and HTTP status; 0: no answer
 	Commits   prometheus.Counter
 	Phase     *prometheus.HistogramVec // of a commit: produce, end
-	Lag       *prometheus.GaugeVec     // of the open window: seconds since the last complete scan of it began
+	Lag       *prometheus.GaugeVec     // of the open window: seconds since the last complete scan of it began, or the window itself
 	Clock     *prometheus.GaugeVec     // seconds that this machine's clock is behind Graph's, by tenant; negative: ahead
 	Shards    prometheus.Gauge
 	Condition *prometheus.GaugeVec // 1 while it holds
@@ -40,7 +40,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Phase: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "pstncalls", Name: "commit_seconds",
 			Help: "Duration of a commit's phases.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"phase"}),
 		Lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "open_window_lag_seconds",
-			Help: "Time since the last complete scan of the open window began."}, []string{"tenant"}),
+			Help: "Time since the last complete scan of the open window began, or the window itself where there was none yet."}, []string{"tenant"}),
 		Clock: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "clock_behind_seconds",
 			Help: "How far this machine's clock is behind Graph's Date, 0 within its second."}, []string{"tenant"}),
 		Shards: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "shards_owned",
@@ -64,7 +64,17 @@ func (m *Metrics) Committed(tenant string, events, revisions, rejects int) {
 	m.Rejects.WithLabelValues(tenant).Add(float64(rejects))
 }
 
-// OpenLag sets how old the last complete scan of the open window is.
+// Forget removes the gauges of tenants that this replica works for no more: nobody would ever set them again.
+func (m *Metrics) Forget(tenants []string) {
+	for _, t := range tenants {
+		of := prometheus.Labels{"tenant": t}
+		m.Lag.DeletePartialMatch(of)
+		m.Clock.DeletePartialMatch(of)
+		m.Condition.DeletePartialMatch(of)
+	}
+}
+
+// OpenLag sets how long nothing of the open window has been read.
 func (m *Metrics) OpenLag(tenant string, age time.Duration) {
 	m.Lag.WithLabelValues(tenant).Set(age.Seconds())
 }

@@ -67,7 +67,7 @@ type Backfill struct {
 // Requests is how much of the request budget was used in the minute before At, when the owner last noted it: that is rarely
 // within the last minute, so a count up to now would nearly always be 0.
 type Requests struct {
-	LastMinute int        `json:"lastMinute"`
+	LastMinute int        `json:"lastMinute"` // with a limit above Graph's 50, at most 50: its owner notes no more
 	Limit      int        `json:"limit"`
 	At         *time.Time `json:"at"` // null: never noted
 }
@@ -202,8 +202,7 @@ func backfillView(t *state.Tenant, now time.Time) *Backfill {
 	if b == nil || left == 0 {
 		return nil
 	}
-	v := &Backfill{DaysRead: b.Days, DaysLeft: left, Pages: b.Pages, Rows: b.Rows}
-	v.RowsPerSecond = int64(float64(b.Rows) / max(b.At.Sub(b.Began).Seconds(), 1))
+	v := &Backfill{DaysRead: b.Days, DaysLeft: left, Pages: b.Pages, Rows: b.Rows, RowsPerSecond: b.RowsPerSecond()}
 	if b.Days > 0 {
 		seconds := int64(b.Left(left).Seconds())
 		v.SecondsLeft = &seconds
