@@ -70,10 +70,10 @@ func TestCrashPoints(t *testing.T) {
 
 	// A restart that finds nothing new publishes nothing.
 	again := w.start("none")
-	before := len(w.read("pstn-calls"))
+	before := len(w.read(w.name))
 	time.Sleep(2500 * time.Millisecond) // two polls of the open window
 	again.stop()
-	if after := len(w.read("pstn-calls")); after != before {
+	if after := len(w.read(w.name)); after != before {
 		t.Errorf("a restart published %d events although nothing changed", after-before)
 	}
 }

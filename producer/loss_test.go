@@ -1,16 +1,22 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
+	"io"
 	"net"
 	"sync"
+	"testing"
 )
 
 // endTxn is the API key of the request that commits.
 const endTxn = 26
 
-// loss is the network before the broker: it can lose the answer to a commit that the broker has received and applied.
+// loss is the network before the brokers: it can lose the answer to a commit that the broker has received and applied. Who dials
+// through it says first, on a line of its own, whom it wants to reach.
 type loss struct {
+	address string
+
 	mu    sync.Mutex
 	after int           // of the requests that commit, so many are still answered
 	lost  chan struct{} // closed when an answer was lost; nil: none is to be
@@ -24,22 +30,77 @@ func (l *loss) next(n int) <-chan struct{} {
 	return l.lost
 }
 
-func (l *loss) listen(network, addr string) (net.Listener, error) {
-	ln, err := net.Listen(network, addr)
-	return &lossyListener{ln, l}, err
-}
-
-type lossyListener struct {
-	net.Listener
-	loss *loss
-}
-
-func (l *lossyListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+func newLoss(t *testing.T) *loss {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	return &lossyConn{Conn: c, loss: l.loss}, nil
+	l := &loss{address: ln.Addr().String()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { l.forward(ctx, c) })
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		ln.Close()
+		all.Wait()
+	})
+	return l
+}
+
+// forward connects both sides until one of them or ctx ends.
+func (l *loss) forward(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	var address []byte
+	for b := make([]byte, 1); len(address) < 256; address = append(address, b[0]) {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
+		if b[0] == '\n' {
+			break
+		}
+	}
+	broker, err := (&net.Dialer{}).DialContext(ctx, "tcp", string(address))
+	if err != nil {
+		return
+	}
+	defer broker.Close()
+	defer context.AfterFunc(ctx, func() { c.Close(); broker.Close() })()
+	child := &lossyConn{Conn: c, loss: l}
+	var answers sync.WaitGroup
+	answers.Go(func() {
+		io.Copy(child, broker)
+		c.Close()
+	})
+	io.Copy(broker, child)
+	broker.Close()
+	answers.Wait()
+}
+
+// through returns what dials through the network at an address; "" is none.
+func through(network string) func(context.Context, string, string) (net.Conn, error) {
+	if network == "" {
+		return nil
+	}
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", network)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(c, address+"\n"); err != nil {
+			c.Close()
+			return nil, err
+		}
+		return c, nil
+	}
 }
 
 // lossyConn watches the requests go by, frame by frame; Read is called by one goroutine, Write by another.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,8 +25,12 @@ import (
 	"pstncalls/internal/kafka"
 )
 
-// childVariable makes the test binary a producer that ends by SIGKILL: "<point> <n>" is where, "" nowhere.
-const childVariable = "PSTNCALLS_TEST_CHILD"
+const (
+	// childVariable makes the test binary a producer that ends by SIGKILL: "<point> <n>" is where, "" nowhere.
+	childVariable = "PSTNCALLS_TEST_CHILD"
+	// networkVariable is the address of the network between the child and its brokers, in the parent's hands: see loss.
+	networkVariable = "PSTNCALLS_TEST_NETWORK"
+)
 
 func TestMain(m *testing.M) {
 	if at, ok := os.LookupEnv(childVariable); ok {
@@ -56,7 +61,7 @@ func child(at string) int {
 		io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	return report(os.Stderr, "run", serve(ctx, cfg, log, setup{observer: observer, noAdmin: true}))
+	return report(os.Stderr, "run", serve(ctx, cfg, log, setup{observer: observer, dialer: through(os.Getenv(networkVariable)), noAdmin: true}))
 }
 
 func withoutChild(environ []string) []string {
@@ -91,11 +96,13 @@ func (k *killer) Reached(_ int32, p kafka.Point) {
 	select {}
 }
 
-// world is a simulated Graph and an embedded Kafka in this process; the producers are its children.
+// world is a simulated Graph in this process, and a Kafka: the brokers that PSTNCALLS_TEST_KAFKA names, with topics of a new name,
+// else an embedded one. The producers are its children.
 type world struct {
 	t       *testing.T
 	graph   *graphfake.Server
-	kafka   *kfake.Cluster
+	brokers []string
+	name    string // of the events topic; the others', and the group, begin with it
 	loss    *loss
 	environ []string
 }
@@ -105,21 +112,28 @@ const worldTenant = "contoso"
 // newWorld has one tenant with the calls of the last days, all visible at once, in small pages.
 func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
 	t.Helper()
-	loss := &loss{}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(loss.listen))
-	if err != nil {
-		t.Fatal(err)
+	w := &world{t: t, name: "t" + strings.ToLower(rand.Text()[:10])}
+	if real := os.Getenv("PSTNCALLS_TEST_KAFKA"); real != "" {
+		w.brokers = strings.Split(real, ",")
+	} else {
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(cluster.Close)
+		w.brokers = cluster.ListenAddrs()
 	}
-	t.Cleanup(cluster.Close)
+	w.loss = newLoss(t)
 	cfg.RequestsPerMinute = -1
-	srv := graphfake.New(cfg)
-	web := httptest.NewServer(srv)
+	w.graph = graphfake.New(cfg)
+	web := httptest.NewServer(w.graph)
 	t.Cleanup(web.Close)
-	w := &world{t: t, graph: srv, kafka: cluster, loss: loss}
 	w.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 		"GRAPH_AUTH=none", "GRAPH_TENANTS=" + worldTenant, "GRAPH_ENDPOINT=" + web.URL, "GRAPH_REQUESTS_PER_MINUTE=100000",
-		"KAFKA_BROKERS=" + strings.Join(cluster.ListenAddrs(), ","),
+		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + w.name + "-group", "KAFKA_EVENTS_TOPIC=" + w.name,
+		"KAFKA_STATE_TOPIC=" + w.name + ".state", "KAFKA_DLQ_TOPIC=" + w.name + ".dlq", "KAFKA_WATERMARK_TOPIC=" + w.name + ".watermark",
+		networkVariable + "=" + w.loss.address,
 		"POLL_START=72h", "POLL_INTERVAL=1s", "ADMIN_ADDR=127.0.0.1:0", "KAFKA_COMPRESSION=" + compression,
 	}, more...)
 	return w
@@ -191,17 +205,12 @@ func (p *process) await(d time.Duration) bool {
 // verdict compares the topics with the truth as of now.
 func (w *world) verdict() graphfake.Verdict {
 	w.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer cl.Close()
 	var rejects []graphfake.Reject
-	for _, rec := range w.read("pstn-calls.dlq") {
+	for _, rec := range w.read(w.name + ".dlq") {
 		rejects = append(rejects, rejectOf(rec))
 	}
 	events := func(yield func(graphfake.Event, error) bool) {
-		for _, rec := range w.read("pstn-calls") {
+		for _, rec := range w.read(w.name) {
 			if !yield(eventOf(rec)) {
 				return
 			}
@@ -219,7 +228,7 @@ func (w *world) read(topic string) (out []*kgo.Record) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	for rec, err := range committed(ctx, w.kafka.ListenAddrs(), topic) {
+	for rec, err := range committed(ctx, w.brokers, topic) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -233,7 +242,7 @@ func (w *world) settle(rows int, d time.Duration) graphfake.Verdict {
 	w.t.Helper()
 	deadline := time.Now().Add(d)
 	for {
-		if len(w.read("pstn-calls")) < rows && time.Now().Before(deadline) { // the verdict costs far more than the count
+		if len(w.read(w.name)) < rows && time.Now().Before(deadline) { // the verdict costs far more than the count
 			time.Sleep(200 * time.Millisecond)
 			continue
 		}
