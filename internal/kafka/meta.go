@@ -120,50 +120,71 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 	}
 	defer r.Close()
 
-	parts := make([]found, l.StatePartitions)
-	var first *Meta
-	virgin, complete := true, true
-	for p := range parts {
-		if parts[p], err = c.find(ctx, r, int32(p)); err != nil {
-			return l, err
-		}
-		if m := parts[p].meta; m == nil {
-			complete = false
-		} else if err := m.check(c, l); err != nil {
-			return l, err
-		} else if first == nil {
-			first = m
-		}
-		virgin = virgin && !parts[p].more
-	}
-	if !virgin {
-		for p, f := range parts {
-			if f.meta == nil {
-				return l, &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", c.cfg.Topics.State, p),
-					Reason: "its meta record is missing although the state is in use: the partition was emptied or damaged", Mend: freshStartMend}
-			}
-		}
-		return l, nil
-	}
-
-	// An empty state: no shard has a commit. Events that lie beyond what meta acknowledged are events of a lost state.
-	acknowledged := map[string]int64{}
-	if complete {
-		acknowledged = first.EventsEnd
-	}
-	partition, err := c.firstEvent(ctx, r, l, acknowledged)
+	// Before the state is read: what another replica commits meanwhile is not held against it.
+	ends, err := r.StableEnds(ctx, c.cfg.Topics.Events)
 	if err != nil {
 		return l, err
 	}
-	if partition >= 0 && !freshStart {
-		return l, &RefusedError{Subject: "state topic " + c.cfg.Topics.State,
-			Reason: fmt.Sprintf("it is empty, but %s/%d holds events: the state was lost, and everything would be published a second time", c.cfg.Topics.Events, partition),
-			Mend:   "restore the state topic, or accept second copies and start once with POLL_FRESH_START=true"}
+	for last := false; ; last = true {
+		st, err := c.survey(ctx, r, l)
+		if err != nil || !st.virgin {
+			return l, err
+		}
+		// An empty state: no shard has a commit. Events that lie beyond what meta acknowledged are events of a lost state.
+		acknowledged := map[string]int64{}
+		if st.complete {
+			acknowledged = st.first.EventsEnd
+		}
+		partition, err := c.firstEvent(ctx, r, ends, acknowledged)
+		switch {
+		case err != nil:
+			return l, err
+		case partition < 0 && st.complete:
+			return l, nil
+		case partition < 0 || freshStart:
+			return l, c.writeMetas(ctx, r, l)
+		case last:
+			return l, &RefusedError{Subject: "state topic " + c.cfg.Topics.State,
+				Reason: fmt.Sprintf("it is empty, but %s/%d holds events: the state was lost, and everything would be published a second time", c.cfg.Topics.Events, partition),
+				Mend:   "restore the state topic, or accept second copies of all since POLL_START and start once with POLL_FRESH_START=true"}
+		}
+		// Brokers answer a commit before every partition has its marker: the events may be readable, and their state not yet.
+		if err := r.Decided(ctx, c.cfg.Topics.State); err != nil {
+			return l, err
+		}
 	}
-	if complete && partition < 0 {
-		return l, nil
+}
+
+// survey is what Prepare sees of the state.
+type survey struct {
+	first    *Meta
+	complete bool // every partition has its meta
+	virgin   bool // no shard has a commit
+}
+
+// survey looks at all partitions of the state topic, and refuses one that is damaged.
+func (c *Cluster) survey(ctx context.Context, r *Reader, l Layout) (survey, error) {
+	s := survey{complete: true, virgin: true}
+	missing := int32(-1)
+	for p := range l.StatePartitions {
+		f, err := c.find(ctx, r, p)
+		if err != nil {
+			return s, err
+		}
+		if f.meta == nil {
+			s.complete, missing = false, p
+		} else if err := f.meta.check(c, l); err != nil {
+			return s, err
+		} else if s.first == nil {
+			s.first = f.meta
+		}
+		s.virgin = s.virgin && !f.more
 	}
-	return l, c.writeMetas(ctx, r, l)
+	if !s.virgin && !s.complete {
+		return s, &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", c.cfg.Topics.State, missing),
+			Reason: "its meta record is missing although the state is in use: the partition was emptied or damaged", Mend: freshStartMend}
+	}
+	return s, nil
 }
 
 // find reads one state partition only as far as it has to.
@@ -202,14 +223,10 @@ func (c *Cluster) find(ctx context.Context, r *Reader, p int32) (found, error) {
 	return f, nil
 }
 
-// firstEvent returns a partition of the events topic that holds a committed event beyond the acknowledged offsets, or -1.
-func (c *Cluster) firstEvent(ctx context.Context, r *Reader, l Layout, acknowledged map[string]int64) (int32, error) {
-	ends, err := r.StableEnds(ctx, c.cfg.Topics.Events)
-	if err != nil {
-		return -1, err
-	}
-	for p := range l.EventsPartitions {
-		for _, err := range r.Partition(ctx, c.cfg.Topics.Events, p, acknowledged[strconv.Itoa(int(p))], ends[p]) {
+// firstEvent returns a partition of the events topic that holds an event between the acknowledged offset and its end, or -1.
+func (c *Cluster) firstEvent(ctx context.Context, r *Reader, ends map[int32]int64, acknowledged map[string]int64) (int32, error) {
+	for p, end := range ends {
+		for _, err := range r.Partition(ctx, c.cfg.Topics.Events, p, acknowledged[strconv.Itoa(int(p))], end) {
 			if err != nil {
 				return -1, err
 			}

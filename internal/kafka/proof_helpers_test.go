@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pstncalls/internal/kafka"
 	"pstncalls/schema"
@@ -88,8 +90,14 @@ func createTopics(t testing.TB, c *process) {
 func createTopic(t testing.TB, c *process, name string, partitions int32, policy string) {
 	t.Helper()
 	admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
-		resp, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{"cleanup.policy": &policy}, name)
-		return errors.Join(err, resp.Err)
+		resp, err := adm.CreateTopic(ctx, partitions, -1, map[string]*string{"cleanup.policy": &policy}, name)
+		if err := errors.Join(err, resp.Err); err != nil {
+			return err
+		}
+		return everywhere(ctx, c, name, func(t kmsg.MetadataResponseTopic) bool {
+			return t.ErrorCode == 0 && int32(len(t.Partitions)) == partitions && kadm.TopicID(t.TopicID) == resp.ID &&
+				!slices.ContainsFunc(t.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.ErrorCode != 0 })
+		})
 	})
 }
 
@@ -97,8 +105,57 @@ func deleteTopic(t testing.TB, c *process, name string) {
 	t.Helper()
 	admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
 		resp, err := adm.DeleteTopic(ctx, name)
-		return errors.Join(err, resp.Err)
+		if err := errors.Join(err, resp.Err); err != nil {
+			return err
+		}
+		return everywhere(ctx, c, name, func(t kmsg.MetadataResponseTopic) bool { return t.ErrorCode == kerr.UnknownTopicOrPartition.Code })
 	})
+}
+
+// everywhere waits until every broker says so of a topic: they hear of a change one after the other.
+func everywhere(ctx context.Context, c *process, name string, says func(kmsg.MetadataResponseTopic) bool) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	all, err := kadm.NewClient(cl).ListBrokers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		for {
+			req, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+			topic.Topic = &name
+			req.Topics = append(req.Topics, topic)
+			resp, err := cl.Broker(int(b.NodeID)).RetriableRequest(ctx, req)
+			if err != nil {
+				return err
+			}
+			if says(resp.(*kmsg.MetadataResponse).Topics[0]) {
+				break
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// decided waits until readers may see what was committed: brokers answer a commit before every partition has its marker.
+func decided(t testing.TB, c *process) {
+	t.Helper()
+	r, err := c.NewReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Decided(testContext(t), c.cfg.Topics.State); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func admin(t testing.TB, c *process, fn func(context.Context, *kadm.Client) error) {
@@ -120,13 +177,18 @@ func prepared(t testing.TB, c *process) kafka.Layout {
 	return prepare(t, c)
 }
 
+// prepare tries again as the program's start does: not all brokers may have heard of a topic.
 func prepare(t testing.TB, c *process) kafka.Layout {
 	t.Helper()
-	l, err := c.Prepare(testContext(t), false)
-	if err != nil {
-		t.Fatal(err)
+	for ctx := testContext(t); ; {
+		l, err := c.Prepare(ctx, false)
+		if err == nil {
+			return l
+		}
+		if kafka.IsRefused(err) || ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
-	return l
 }
 
 func open(t testing.TB, c *process, shard int32) (*kafka.Session, *kafka.Snapshot) {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pstncalls/internal/kafka"
 )
@@ -142,8 +143,16 @@ func TestPrepareRefuses(t *testing.T) {
 			admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
 				upTo := kadm.Offsets{}
 				upTo.AddOffset(c.cfg.Topics.State, 1, offsets(t, c, c.cfg.Topics.State, endOffsets)[1], -1)
-				rs, err := adm.DeleteRecords(ctx, upTo)
-				return errors.Join(err, rs.Error())
+				policy := func(p string) error { // Kafka removes no records of a topic that is compacted only
+					rs, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "cleanup.policy", Value: &p}}, c.cfg.Topics.State)
+					for _, r := range rs {
+						err = errors.Join(err, r.Err)
+					}
+					return err
+				}
+				err := policy("compact,delete")
+				rs, deleted := adm.DeleteRecords(ctx, upTo)
+				return errors.Join(err, deleted, rs.Error(), policy("compact"))
 			})
 		}, "meta record is missing"},
 	} {
@@ -229,6 +238,41 @@ func TestMarkOfACommitIsState(t *testing.T) {
 	s, _ := open(t, c, 0)
 	commit(t, s, kafka.Batch{Events: []kafka.Record{event(0, 1, "row")}, At: time.Now()})
 	prepare(t, c)
+}
+
+// The first commit's events are readable and its state is not yet, for the brokers write its markers one after the other: that is no
+// lost state.
+func TestPrepareWaitsForTheMarkers(t *testing.T) {
+	fake, c := newFake(t)
+	prepared(t, c)
+	mark := produce(t, c, c.cfg.Group+"-first", nil, at(c.cfg.Topics.State, 1, "contoso/pstn/tenant", "{}"))
+	produce(t, c, c.cfg.Group+"-events", &doCommit, at(c.cfg.Topics.Events, 0, "k", "of the first commit"))
+	asked := make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	fake.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.ListOffsetsRequest)
+		if req.IsolationLevel == 0 && req.Topics[0].Topic == c.cfg.Topics.State { // how far the undecided go
+			once()
+		}
+		fake.KeepControl()
+		return nil, nil, false
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Prepare(testContext(t), false)
+		done <- err
+	}()
+	select {
+	case <-asked:
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	}
+	if err := mark.EndTransaction(testContext(t), doCommit); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAbortedEventsAreNoEvents(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -221,6 +222,27 @@ func (r *Reader) Ends(ctx context.Context, topic string) (map[int32]int64, error
 // StableEnds returns the last stable offset of each partition: all before it is decided.
 func (r *Reader) StableEnds(ctx context.Context, topic string) (map[int32]int64, error) {
 	return r.edges(ctx, topic, r.adm.ListCommittedOffsets)
+}
+
+// Decided waits until every transaction that is open on the topic now is decided, and readers may see it: its own timeout at most.
+func (r *Reader) Decided(ctx context.Context, topic string) error {
+	ends, err := r.Ends(ctx, topic)
+	for err == nil {
+		var stable map[int32]int64
+		if stable, err = r.StableEnds(ctx, topic); err != nil {
+			break
+		}
+		maps.DeleteFunc(ends, func(p int32, end int64) bool { return stable[p] >= end })
+		if len(ends) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("wait for the transactions of %s: %w", topic, err)
 }
 
 // Since returns, for each partition, the first offset whose record was published at or after t (the end where there is none).
