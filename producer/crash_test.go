@@ -153,11 +153,19 @@ func TestCrashRandom(t *testing.T) {
 	t.Logf("seed %d: PSTNCALLS_TEST_SEED repeats it", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, crashGraph(1500), static)
+	// A producer lives for as long as it needs to publish, more or less, on these brokers and on this machine.
+	began := time.Now()
+	first := w.start("none")
+	for len(w.read(w.name)) == 0 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	life := min(max(time.Since(began), 500*time.Millisecond), 2*time.Second)
+	first.kill()
 	// The rows that change are today's: the open window is read every second.
 	var ids []string
 	for i := range kills {
 		proc := w.start("none")
-		wait := time.Duration(150+rng.IntN(700)) * time.Millisecond
+		wait := life*3/10 + time.Duration(rng.Int64N(int64(life*14/10)))
 		for range 3 {
 			id := w.addRow(i)
 			ids = append(ids, id)
