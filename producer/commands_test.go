@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -321,45 +320,6 @@ func TestHealth(t *testing.T) {
 	}
 	if got := lookup(nil, "ADMIN_ADDR"); got != "127.0.0.1:8080" {
 		t.Errorf("default %q", got)
-	}
-}
-
-func TestSchemaCommand(t *testing.T) {
-	refuse, away := false, 1
-	var asked []string
-	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.Method+" "+r.URL.Path)
-		switch {
-		case away > 0:
-			away--
-			w.WriteHeader(http.StatusServiceUnavailable)
-		case refuse:
-			w.WriteHeader(http.StatusConflict)
-			io.WriteString(w, `{"error_code":409,"message":"charge: TYPE_MISMATCH"}`)
-		case strings.HasPrefix(r.URL.Path, "/compatibility"):
-			io.WriteString(w, `{"is_compatible":false,"messages":["charge: TYPE_MISMATCH"]}`)
-		default:
-			io.WriteString(w, `{"id":7}`)
-		}
-	}))
-	defer reg.Close()
-	environ := []string{"KAFKA_BROKERS=127.0.0.1:1", "SCHEMA_REGISTRY_URL=" + reg.URL}
-	if _, out, _ := invoke(t.Context(), nil, "", "schema"); strings.TrimSpace(out) != strings.TrimSpace(schema.PstnCallSchema()) {
-		t.Errorf("printed %q", out)
-	}
-	code, out, stderr := invoke(t.Context(), environ, "", "schema", "--register")
-	if code != exitDone || out != "registered: subject=pstn-calls-value id=7\n" || away != 0 || len(asked) != 2 {
-		t.Errorf("register: exit %d, %q %q, asked %q", code, out, stderr, asked)
-	}
-	if code, _, stderr := invoke(t.Context(), environ, "", "schema", "--check"); code != exitFailed || !strings.Contains(stderr, "TYPE_MISMATCH") {
-		t.Errorf("check: exit %d, %q", code, stderr)
-	}
-	refuse, asked = true, nil
-	if code, _, stderr := invoke(t.Context(), environ, "", "schema", "--register"); code != exitFailed || !strings.Contains(stderr, "TYPE_MISMATCH") || len(asked) != 1 {
-		t.Errorf("refused: exit %d, %q, asked %q", code, stderr, asked)
-	}
-	if code, _, _ := invoke(t.Context(), environ[:1], "", "schema", "--check"); code != exitUsage {
-		t.Errorf("without a registry: exit %d", code)
 	}
 }
 
