@@ -145,15 +145,15 @@ func everywhere(ctx context.Context, c *process, name string, says func(kmsg.Met
 	return nil
 }
 
-// decided waits until readers may see what was committed: brokers answer a commit before every partition has its marker.
-func decided(t testing.TB, c *process) {
+// decided waits until readers may see what was committed to a topic: brokers answer a commit before every partition has its marker.
+func decided(t testing.TB, c *process, topic string) {
 	t.Helper()
 	r, err := c.NewReader()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.Decided(testContext(t), c.cfg.Topics.State); err != nil {
+	if err := r.Decided(testContext(t), topic); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -159,6 +159,7 @@ func TestPrepareRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCluster(t)
 			tc.given(t, c)
+			decided(t, c, c.cfg.Topics.Events)
 			before := allEnds(t, c)
 			_, err := c.Prepare(testContext(t), false)
 			var refused *kafka.RefusedError

@@ -177,7 +177,7 @@ func TestLook(t *testing.T) {
 	var last kafka.Look
 	look := func(when, instance string, released, moved bool) {
 		t.Helper()
-		decided(t, c)
+		decided(t, c, c.cfg.Topics.State)
 		got, err := c.Look(testContext(t), 0, last)
 		if err != nil || got.Claim.Instance != instance || (got.Claim.Released != nil) != released || (got.Next > last.Next) != moved {
 			t.Errorf("%s: got %+v after %+v, %v; want the claim of %s, released %v, moved %v", when, got, last, err, instance, released, moved)
