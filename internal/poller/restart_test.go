@@ -200,6 +200,17 @@ func TestRestartInADenseDay(t *testing.T) {
 	}
 }
 
+// nineDays is a world of nine closed days and today, where something is due all the time.
+func nineDays(t *testing.T, c clock.Clock) *world {
+	t.Helper()
+	day := window.Of(c.Now())
+	return newWorld(t, c, schedule.Settings{Interval: 20 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, day-9,
+		graphfake.Config{Seed: 6, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 30, Flat: true,
+			From: (day - 9).Start(), To: day.Start()}}})
+}
+
+func polite(c *poller.Config) { c.PoliteSuccessor = true }
+
 // TestSuccessorIsPolite ends an owner in order or not: what its successor may ask in the first minute follows from that.
 func TestSuccessorIsPolite(t *testing.T) {
 	tests := []struct {
@@ -215,11 +226,7 @@ func TestSuccessorIsPolite(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &steps{}
-			day := window.Of(c.Now())
-			w := newWorld(t, c, schedule.Settings{Interval: 20 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, day-9,
-				graphfake.Config{Seed: 6, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 30, Flat: true,
-					From: (day - 9).Start(), To: day.Start()}}})
-			polite := func(c *poller.Config) { c.PoliteSuccessor = true }
+			w := nineDays(t, c)
 			u := setUp{change: polite}
 			if tt.crash {
 				u.observer = stopAt(poller.AtPage, 9, runtime.Goexit)
@@ -255,11 +262,7 @@ func TestSuccessorIsPolite(t *testing.T) {
 // finds then is its own, and the rule for successors holds all the same.
 func TestStumblingSuccessor(t *testing.T) {
 	c := &steps{}
-	day := window.Of(c.Now())
-	w := newWorld(t, c, schedule.Settings{Interval: 20 * time.Millisecond, Lookback: 7 * 24 * time.Hour}, day-9,
-		graphfake.Config{Seed: 6, PageSize: 20, Tenants: []graphfake.TenantConfig{{ID: tenant, RowsPerDay: 30, Flat: true,
-			From: (day - 9).Start(), To: day.Start()}}})
-	polite := func(c *poller.Config) { c.PoliteSuccessor = true }
+	w := nineDays(t, c)
 	first := w.run("a", setUp{change: polite, observer: stopAt(poller.AtPage, 9, runtime.Goexit)})
 	<-first.done
 	c.step(2 * time.Minute)

@@ -32,9 +32,12 @@ func TestOneDayUnanswered(t *testing.T) {
 	h := history{interval: 10 * time.Minute, lookback: 3 * dayLong, back: 3, pageSize: 1000}
 	stage(t, h, -3, 6, graphfake.TenantConfig{RowsPerDay: 50, Flat: true}, func(s *scene) {
 		time.Sleep(2 * time.Hour)
-		s.refuse(-2, 500)
+		script := s.refuse(-2, 500)
 		time.Sleep(9 * time.Hour)
 		st := s.state()
+		if script.Fired() < 5 || !strings.Contains(unanswered(st), s.day(-2).String()) {
+			s.Errorf("%d requests for the day have failed, and the state says %q of it", script.Fired(), unanswered(st))
+		}
 		s.Logf("conditions %+v, watermark %s at %s", st.Header.Conditions, st.CompleteUpTo(time.Now()), time.Now())
 		if time.Since(st.CompleteUpTo(time.Now())) > 2*time.Hour {
 			s.Error("today is not read any more")
@@ -100,10 +103,13 @@ func TestDeepPageUnanswered(t *testing.T) {
 	h := history{interval: 10 * time.Minute, lookback: 3 * dayLong, back: 3, pageSize: 60}
 	stage(t, h, -3, 6, graphfake.TenantConfig{RowsPerDay: 50, Flat: true}, func(s *scene) {
 		time.Sleep(2 * time.Hour)
-		s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 504, Count: -1, Match: func(r graphfake.Request) bool {
+		script := s.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: 504, Count: -1, Match: func(r graphfake.Request) bool {
 			return r.Skip > 0 && r.To.Sub(r.From) > dayLong
 		}})
 		time.Sleep(20 * time.Hour)
+		if script.Fired() < 5 {
+			s.Errorf("only %d later pages were refused", script.Fired())
+		}
 		s.tell(-3, 0)
 		st := s.state()
 		if time.Since(st.CompleteUpTo(time.Now())) > 2*time.Hour {
