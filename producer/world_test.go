@@ -176,7 +176,12 @@ func (w *world) start(at string, more ...string) *process {
 		}
 		p.err = p.cmd.Wait()
 	}()
-	w.t.Cleanup(p.kill)
+	w.t.Cleanup(func() {
+		p.kill()
+		if w.t.Failed() {
+			w.t.Logf("the producer with process id %d logged:\n%.8000s", p.cmd.Process.Pid, p.log.String())
+		}
+	})
 	return p
 }
 

@@ -16,6 +16,10 @@ import (
 // heartbeat bounds how long a survivor takes to learn of a rebalance, and so a hand-over.
 const heartbeat = 500 * time.Millisecond
 
+// rebalanceTimeout bounds how long a member that has died while it joined, or that cannot end its sessions, holds up the others:
+// a little longer than a commit may take.
+const rebalanceTimeout = commitDeadline + 2*time.Second
+
 // RunMembers joins the group and calls work in a goroutine of its own for every shard that is assigned, until the shard is
 // taken away (its context ends) or ctx ends. work must return soon after its context ends; its cause is not an error. When
 // work returns an error, the whole run ends with it. RunMembers returns after every work has returned.
@@ -36,7 +40,7 @@ func (c *Cluster) RunMembers(ctx context.Context, work func(ctx context.Context,
 	if c.cfg.GroupProtocol == "consumer" {
 		opts = append(opts, kgo.ServerSideBalancer()) // its session timeout is the broker's setting
 	} else {
-		opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(c.cfg.SessionTimeout))
+		opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(c.cfg.SessionTimeout), kgo.RebalanceTimeout(rebalanceTimeout))
 	}
 	if c.cfg.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(c.cfg.InstanceID))
