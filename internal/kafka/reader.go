@@ -214,6 +214,20 @@ func (r *Reader) edges(ctx context.Context, topic string, list listOffsets) (map
 	return out, nil
 }
 
+// Starts returns the first offset of each partition: what lay before is gone, by retention or by DeleteRecords.
+func (r *Reader) Starts(ctx context.Context, topic string) (map[int32]int64, error) {
+	return r.edges(ctx, topic, r.adm.ListStartOffsets)
+}
+
+// TopicID returns the id that the cluster gave the topic when it was created, as Meta notes it.
+func (r *Reader) TopicID(ctx context.Context, topic string) (string, error) {
+	tl, err := r.topic(ctx, topic)
+	if err != nil {
+		return "", fmt.Errorf("topic %s: %w", topic, err)
+	}
+	return kadm.TopicID(tl.id).String(), nil
+}
+
 // Ends returns the high watermark of each partition: the offset after the last record, committed or not.
 func (r *Reader) Ends(ctx context.Context, topic string) (map[int32]int64, error) {
 	return r.edges(ctx, topic, r.adm.ListEndOffsets)

@@ -213,3 +213,27 @@ func appendID(b []byte, id string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(id)))
 	return append(b, id...)
 }
+
+// LedgerRow is what a window's ledger holds of a row that was published.
+type LedgerRow struct {
+	ID          string
+	Owner       window.Day
+	Revision    int32 // of its newest event
+	Fingerprint uint64
+	Rejected    bool // Fingerprint is that of a reject that came after the event
+}
+
+// Ledger yields the rows of all ledgers of which an event was published, in no order.
+func (t *Tenant) Ledger(yield func(LedgerRow) bool) {
+	for e := range t.rows.all {
+		if e.revision < 0 {
+			continue
+		}
+		if !yield(LedgerRow{t.rows.id(e), e.day(), e.revision, e.fingerprint, e.has(flagRejected)}) {
+			return
+		}
+	}
+}
+
+// HasLedger reports whether the day's ledger is there: rows can be named.
+func (t *Tenant) HasLedger(day window.Day) bool { return t.windows[day] != nil }

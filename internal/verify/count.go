@@ -1,0 +1,146 @@
+package verify
+
+import (
+	"fmt"
+
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/state"
+	"pstncalls/internal/window"
+	"pstncalls/schema"
+)
+
+// Counts is what a day holds, by the state or by the topic.
+type Counts struct {
+	Rows   int64        `json:"rows"`
+	Events int64        `json:"events"` // all revisions
+	Digest state.Digest `json:"digest"`
+}
+
+// Place is where a record lies on the events topic.
+type Place struct {
+	Partition int32 `json:"partition"`
+	Offset    int64 `json:"offset"`
+}
+
+// Foreign is a record that is no event of this program.
+type Foreign struct {
+	Place
+	Why string `json:"why"`
+}
+
+// dayKey is a day of a tenant.
+type dayKey struct {
+	tenant string
+	day    window.Day
+}
+
+// beyond is the newest commit after the state's that a day has events of.
+type beyond struct {
+	commit int64
+	place  Place
+}
+
+const maxForeign = 20 // so many are told one by one
+
+// tally is what was counted of some partitions.
+type tally struct {
+	days    map[dayKey]*Counts
+	odd     map[dayKey]int64 // events that cannot have been published as they are
+	beyond  map[dayKey]beyond
+	foreign int64
+	first   []Foreign // of foreign
+	records int64
+}
+
+func newTally() *tally {
+	return &tally{days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
+}
+
+// event is what the proof needs of an event.
+type event struct {
+	dayKey
+	rowID       string
+	revision    int32
+	fingerprint uint64
+	shard       int32
+	commit      int64
+	avro        []byte
+	misplaced   bool // the record's key is not the one that its headers name
+}
+
+// parse reads a record of the events topic.
+func parse(rec *kafka.Record) (event, error) {
+	h, err := schema.ParseHeaders(rec.Headers)
+	if err != nil {
+		return event{}, err
+	}
+	avro, err := schema.Unframe(rec.Value)
+	if err != nil {
+		return event{}, fmt.Errorf("value: %w", err)
+	}
+	day, err := window.Parse(h.Owner)
+	if err != nil {
+		return event{}, err // unreachable: ParseHeaders has read it
+	}
+	return event{dayKey: dayKey{h.TenantID, day}, rowID: h.RowID, revision: h.Revision, fingerprint: h.Fingerprint, shard: h.Shard,
+		commit: h.Commit, avro: avro, misplaced: h.Subject != string(rec.Key)}, nil
+}
+
+// note counts a record. marks are the state's commit numbers by shard, shards how many there are.
+func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, shards int32, wanted func(dayKey) bool) {
+	t.records++
+	place := Place{rec.Partition, rec.Offset}
+	e, err := parse(rec)
+	if err != nil {
+		t.foreign++
+		if len(t.first) < maxForeign {
+			t.first = append(t.first, Foreign{place, err.Error()})
+		}
+		return
+	}
+	switch {
+	case !wanted(e.dayKey):
+	case e.shard != kafka.ShardOf(e.tenant, shards) || e.misplaced:
+		t.odd[e.dayKey]++
+	case e.commit > marks[e.shard].N:
+		if b := t.beyond[e.dayKey]; e.commit > b.commit {
+			t.beyond[e.dayKey] = beyond{e.commit, place}
+		}
+	default:
+		c := t.days[e.dayKey]
+		if c == nil {
+			c = &Counts{}
+			t.days[e.dayKey] = c
+		}
+		if e.revision == 0 {
+			c.Rows++
+		}
+		c.Events++
+		c.Digest = c.Digest.Add(state.HashEvent(e.rowID, e.revision, e.fingerprint, e.avro))
+	}
+}
+
+// add takes in what another tally has counted.
+func (t *tally) add(o *tally) {
+	for k, c := range o.days {
+		sum := t.days[k]
+		if sum == nil {
+			t.days[k] = c
+			continue
+		}
+		sum.Rows += c.Rows
+		sum.Events += c.Events
+		sum.Digest = sum.Digest.Add(c.Digest)
+	}
+	for k, n := range o.odd {
+		t.odd[k] += n
+	}
+	for k, b := range o.beyond {
+		if b.commit > t.beyond[k].commit {
+			t.beyond[k] = b
+		}
+	}
+	t.foreign += o.foreign
+	t.first = append(t.first, o.first[:min(len(o.first), maxForeign-len(t.first))]...)
+	t.records += o.records
+}

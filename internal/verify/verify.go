@@ -1,0 +1,307 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/state"
+	"pstncalls/internal/window"
+)
+
+// Options say what is to be proved.
+type Options struct {
+	Tenant string        // only this one; "": all
+	Days   *window.Range // only these owner windows; nil: all
+	// Progress is told, by one goroutine, how many records of how many have been read; nil: nobody.
+	Progress func(read, of int64)
+}
+
+func (o Options) wanted(k dayKey) bool {
+	return (o.Tenant == "" || o.Tenant == k.tenant) && (o.Days == nil || o.Days.Contains(k.day))
+}
+
+// Report is what was found.
+type Report struct {
+	Tenants []Tenant  `json:"tenants"`
+	Records int64     `json:"records"` // that were read
+	Foreign int64     `json:"foreign"` // of them: no event of this program
+	First   []Foreign `json:"firstForeign,omitempty"`
+	Verdict Verdict   `json:"verdict"`
+}
+
+// Verdict sums a report up. Missing, Extra, Stale and Doubled are events, those of unproven days not among them.
+type Verdict struct {
+	Days     int   `json:"days"`
+	Rows     int64 `json:"rows"` // on the topic
+	Proved   int   `json:"proved"`
+	Differs  int   `json:"differs"`
+	Missing  int64 `json:"missing"`
+	Extra    int64 `json:"extra"`
+	Stale    int64 `json:"stale"`
+	Doubled  int64 `json:"doubled"`
+	Unproven int   `json:"unproven"`
+}
+
+// OK reports whether nothing is left unexplained.
+func (v Verdict) OK() bool { return v.Differs == 0 && v.Missing+v.Extra+v.Stale+v.Doubled == 0 }
+
+func (v Verdict) String() string {
+	return fmt.Sprintf("verdict: days=%d rows=%d proved=%d differs=%d missing=%d extra=%d stale=%d doubled=%d unproven=%d",
+		v.Days, v.Rows, v.Proved, v.Differs, v.Missing, v.Extra, v.Stale, v.Doubled, v.Unproven)
+}
+
+// RefusedError says why these topics cannot be compared at all.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// UnknownTenantError says that the state has never heard of a tenant.
+type UnknownTenantError struct {
+	Tenant string
+	Known  []string
+}
+
+func (e *UnknownTenantError) Error() string {
+	return fmt.Sprintf("tenant %q is not in the state, which knows %q", e.Tenant, e.Known)
+}
+
+// Topics proves the events topic against a state that was read before.
+func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Options) (*Report, error) {
+	tenants, err := load(view)
+	if err != nil {
+		return nil, err
+	}
+	if o.Tenant != "" && tenants[o.Tenant] == nil {
+		return nil, &UnknownTenantError{o.Tenant, slices.Sorted(maps.Keys(tenants))}
+	}
+	log, err := openLog(ctx, c, view)
+	if err != nil {
+		return nil, err
+	}
+	counted, removed, err := log.count(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	now, err := c.MarksNow(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Records: counted.records, Foreign: counted.foreign, First: counted.first}
+	r.Tenants = judge(evidence{tenants, counted, view.Marks, now, view.Shards, removed}, o.wanted)
+	if roll := newRoll(r.Tenants); len(roll.days) > 0 {
+		if err := log.call(ctx, roll, now); err != nil {
+			return nil, err
+		}
+		roll.name(r.Tenants, tenants)
+	}
+	r.Verdict = sum(r.Tenants)
+	return r, nil
+}
+
+// load reads the tenants of a state.
+func load(view *kafka.StateView) (map[string]*state.Tenant, error) {
+	records := map[string]map[string][]byte{}
+	for key, value := range view.State {
+		id, ok := state.TenantOf(key)
+		if !ok {
+			continue
+		}
+		if records[id] == nil {
+			records[id] = map[string][]byte{}
+		}
+		records[id][key] = value
+	}
+	out := map[string]*state.Tenant{}
+	for id, rs := range records {
+		t, ok, err := state.Load(id, rs)
+		if err != nil {
+			return nil, fmt.Errorf("tenant %s: %w", id, err)
+		}
+		if ok {
+			out[id] = t
+		}
+	}
+	return out, nil
+}
+
+// eventLog is the part of the events topic that a proof is about.
+type eventLog struct {
+	c           *kafka.Cluster
+	view        *kafka.StateView
+	topic       string
+	from, until map[int32]int64
+	cut         map[int32]bool // partitions whose first events are gone
+}
+
+func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
+	r, err := c.NewReader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	l := &eventLog{c: c, view: view, topic: c.Topics().Events, from: map[int32]int64{}, cut: map[int32]bool{}}
+	id, err := r.TopicID(ctx, l.topic)
+	if err != nil {
+		return nil, err
+	}
+	if view.Events != "" && view.Events != id {
+		return nil, &RefusedError{fmt.Sprintf("events topic %s was created anew since the state was written: what it held is gone", l.topic)}
+	}
+	starts, err := r.Starts(ctx, l.topic)
+	if err != nil {
+		return nil, err
+	}
+	if l.until, err = r.Ends(ctx, l.topic); err != nil {
+		return nil, err
+	}
+	for p, start := range starts {
+		l.from[p], l.cut[p] = max(start, view.Begun[p]), start > view.Begun[p]
+	}
+	return l, nil
+}
+
+// count recounts all partitions, each with a reader of its own.
+func (l *eventLog) count(ctx context.Context, o Options) (*tally, time.Time, error) {
+	var read, of atomic.Int64
+	for p, end := range l.until {
+		of.Add(end - l.from[p])
+	}
+	stop := progress(ctx, o.Progress, &read, of.Load())
+	defer stop()
+	var mu sync.Mutex
+	sum, removed := newTally(), time.Time{}
+	err := l.each(ctx, func(recs func(func(kafka.Record, error) bool), p int32) error {
+		t, oldest := newTally(), time.Time{}
+		at := l.from[p]
+		for rec, err := range recs {
+			if err != nil {
+				return err
+			}
+			if oldest.IsZero() {
+				oldest = rec.Timestamp
+			}
+			t.note(&rec, l.view.Marks, l.view.Shards, o.wanted)
+			read.Add(rec.Offset + 1 - at) // by offsets: control records and aborted ones are of the way, too
+			at = rec.Offset + 1
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sum.add(t)
+		if l.cut[p] {
+			if oldest.IsZero() { // all of it is gone
+				oldest = time.Now()
+			}
+			if oldest.After(removed) {
+				removed = oldest
+			}
+		}
+		return nil
+	})
+	return sum, removed, err
+}
+
+// call reads the days that differ again, to name their rows.
+func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) error {
+	var mu sync.Mutex
+	return l.each(ctx, func(recs func(func(kafka.Record, error) bool), _ int32) error {
+		for rec, err := range recs {
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			r.note(&rec, l.view.Marks, now, l.view.Shards)
+			mu.Unlock()
+		}
+		return nil
+	})
+}
+
+// each calls do for every partition at once. The first error ends the others.
+func (l *eventLog) each(ctx context.Context, do func(recs func(func(kafka.Record, error) bool), p int32) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for p := range l.until {
+		wg.Go(func() {
+			r, err := l.c.NewReader()
+			if err == nil {
+				defer r.Close()
+				err = do(r.Partition(ctx, l.topic, p, l.from[p], l.until[p]), p)
+			}
+			if err != nil {
+				cancel(fmt.Errorf("events topic %s, partition %d: %w", l.topic, p, err))
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+const progressEvery = time.Second
+
+// progress tells how far the count is until the returned function is called, which waits for its end.
+func progress(ctx context.Context, tell func(read, of int64), read *atomic.Int64, of int64) (stop func()) {
+	if tell == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				tell(read.Load(), of)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// sum sums up. Where rows cannot be named, the number of events says how many are too few or too many.
+func sum(tenants []Tenant) (v Verdict) {
+	for _, t := range tenants {
+		for _, d := range t.Days {
+			v.Days++
+			v.Rows += d.Topic.Rows
+			switch d.Proof {
+			case Proved:
+				v.Proved++
+				continue
+			case Unproven:
+				v.Unproven++
+				continue
+			case Differs:
+				v.Differs++
+			}
+			left := d.there - d.State.Events
+			for _, n := range d.Rows {
+				switch n.What {
+				case Missing:
+					v.Missing++
+					left++
+				case Extra:
+					v.Extra += int64(len(n.Places))
+					left -= int64(len(n.Places))
+				case Doubled:
+					v.Doubled += int64(len(n.Places) - 1)
+					left -= int64(len(n.Places) - 1)
+				case Stale:
+					v.Stale++
+				}
+			}
+			v.Missing += max(-left, 0)
+			v.Extra += max(left, 0)
+		}
+	}
+	return v
+}

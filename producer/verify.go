@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"pstncalls/internal/config"
+	"pstncalls/internal/verify"
+	"pstncalls/internal/window"
+)
+
+func verifyCommand() command {
+	return command{
+		name:     "verify",
+		synopsis: "proves from the topics that every published row is there, once, as it was published",
+		help: `Reads the state topic, then the events topic up to where it ends then, and recounts rows, events and digest of every day. Nothing is
+asked of Graph, nothing is written, and a producer may be at work meanwhile. A day is the one that owns the row: that of the call's
+start in its first event.
+
+proved    rows, events and digest are those of the state
+differs   they are not; the rows that are missing, extra, doubled or stale are named as far as the day's ledger is there
+unproven  they are not, and retention has removed events of that time
+
+Records that are no events of this program are counted and told. The last line is the verdict; exit code 1 if a day differs, or if
+it was interrupted.
+
+Example:
+  KAFKA_BROKERS=kafka:9092 producer verify
+  KAFKA_BROKERS=kafka:9092 producer verify --tenant contoso --from 2026-11-01 --to 2026-12-01 --json | jq '.tenants[].days[] | select(.proof != "proved")'`,
+		run: runVerify,
+	}
+}
+
+func runVerify(ctx context.Context, e env, args []string) error {
+	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
+	var o verify.Options
+	fs.StringVar(&o.Tenant, "tenant", "", "only this `tenant`")
+	from := fs.String("from", "", "only the days from this one on: `2026-11-01`")
+	to := fs.String("to", "", "only the days before this one: `2026-12-01`")
+	all := fs.Bool("all", false, "show the days that are proved, too")
+	asJSON := fs.Bool("json", false, "as one JSON object, every day in it")
+	if err := parseFlags(e, verifyCommand(), fs, args); err != nil {
+		return err
+	}
+	var err error
+	if o.Days, err = daysBetween("verify", *from, *to, time.Now()); err != nil {
+		return err
+	}
+	cfg, err := config.LoadKafka(e.environ)
+	if err != nil {
+		return err
+	}
+	cluster, err := newCluster(cfg, newLog(cfg.Log, e.stderr))
+	if err != nil {
+		return err
+	}
+	view, err := readState(ctx, cluster)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	o.Progress = progressOn(e.stderr, time.Now())
+	r, err := verify.Topics(ctx, cluster, view, o)
+	var unknown *verify.UnknownTenantError
+	switch {
+	case errors.As(err, &unknown):
+		return &usageError{command: "verify", message: "--tenant: " + unknown.Error()}
+	case err != nil && ctx.Err() == nil:
+		return topicError(err, "events topic", cluster.Topics().Events, "KAFKA_EVENTS_TOPIC")
+	case err != nil:
+		return interrupted(ctx, err)
+	}
+	if *asJSON {
+		enc := json.NewEncoder(e.stdout)
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(r)
+	} else {
+		err = printReport(e.stdout, r, *all)
+	}
+	if err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	if !r.Verdict.OK() {
+		return errSaid
+	}
+	return nil
+}
+
+// interrupted words what a proof is worth that was not read to the end: nothing.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return errors.New("interrupted: no day can be judged before all events have been read")
+}
+
+// daysBetween reads --from and --to: half-open, UTC midnights; nil where neither is given.
+func daysBetween(command, from, to string, now time.Time) (*window.Range, error) {
+	wrong := func(flag, why string) error {
+		return &usageError{command: command, message: fmt.Sprintf("--%s: %s: want a UTC day such as 2026-11-01", flag, why)}
+	}
+	if from == "" && to == "" {
+		return nil, nil
+	}
+	r := window.Range{From: 0, To: window.Of(now) + 1}
+	for _, f := range []struct {
+		name, value string
+		day         *window.Day
+	}{{"from", from, &r.From}, {"to", to, &r.To}} {
+		if f.value == "" {
+			continue
+		}
+		at, err := parseInstant(f.value)
+		if err != nil {
+			return nil, wrong(f.name, fmt.Sprintf("%q is neither a day nor an RFC 3339 time", f.value))
+		}
+		if *f.day = window.Of(at); !f.day.Start().Equal(at) {
+			return nil, wrong(f.name, fmt.Sprintf("%q is not midnight, and this goes by days", f.value))
+		}
+	}
+	switch {
+	case r.From > window.Of(now):
+		return nil, wrong("from", r.From.String()+" lies in the future")
+	case r.From >= r.To:
+		return nil, wrong("to", fmt.Sprintf("%s is not after --from %s, and the range ends before it", r.To, r.From))
+	}
+	return &r, nil
+}
+
+// progressOn says every few seconds how far a reading is.
+func progressOn(w io.Writer, began time.Time) func(read, of int64) {
+	const every = 5 * time.Second
+	said := began
+	return func(read, of int64) {
+		now := time.Now()
+		if now.Sub(said) < every || read == 0 {
+			return
+		}
+		said = now
+		rate := float64(read) / now.Sub(began).Seconds()
+		left := time.Duration(float64(of-read) / rate * float64(time.Second)).Round(time.Second)
+		fmt.Fprintf(w, "read %d of %d offsets, %.0f a second, about %s left\n", read, of, rate, left)
+	}
+}
+
+const shownRows = 20 // of each day; --json has all
+
+func printReport(w io.Writer, r *verify.Report, all bool) error {
+	var b strings.Builder
+	for _, t := range r.Tenants {
+		proved := 0
+		for _, d := range t.Days {
+			if d.Proof == verify.Proved {
+				proved++
+			}
+		}
+		fmt.Fprintf(&b, "tenant %s: %d of %d days proved, up to commit %d of shard %d\n", t.Tenant, proved, len(t.Days), t.Commit, t.Shard)
+		for _, d := range t.Days {
+			if d.Proof == verify.Proved {
+				if all {
+					fmt.Fprintf(&b, "  %s  proved    %d rows, %d events\n", d.Day, d.Topic.Rows, d.Topic.Events)
+				}
+				continue
+			}
+			fmt.Fprintf(&b, "  %s  %-8s  %s\n", d.Day, d.Proof, d.Why)
+			for i, n := range d.Rows {
+				if i == shownRows {
+					fmt.Fprintf(&b, "    and %d more: --json has them\n", len(d.Rows)-i)
+					break
+				}
+				fmt.Fprintf(&b, "    %-7s  row %s, revision %d%s\n", n.What, n.RowID, n.Revision, whereabouts(n.Places))
+			}
+		}
+	}
+	if r.Foreign > 0 {
+		fmt.Fprintf(&b, "%d records on the topic are no events of this program; the first:\n", r.Foreign)
+		for _, f := range r.First {
+			fmt.Fprintf(&b, "  partition %d, offset %d: %s\n", f.Partition, f.Offset, f.Why)
+		}
+	}
+	fmt.Fprintln(&b, r.Verdict)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func whereabouts(ps []verify.Place) string {
+	if len(ps) == 0 {
+		return ""
+	}
+	var out []string
+	for _, p := range ps {
+		out = append(out, fmt.Sprintf("%d/%d", p.Partition, p.Offset))
+	}
+	return ", at partition/offset " + strings.Join(out, " and ")
+}
