@@ -10,7 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pstncalls/internal/clock"
 	"pstncalls/internal/config"
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/status"
 	"pstncalls/internal/verify"
 	"pstncalls/internal/window"
 )
@@ -27,12 +32,16 @@ proved    rows, events and digest are those of the state
 differs   they are not; the rows that are missing, extra, doubled or stale are named as far as the day's ledger is there
 unproven  they are not, and retention has removed events of that time
 
+With --graph the days are read from Graph again, and compared row by row: missing, extra, stale and altered rows are named. Rows of
+days that have not settled, which the next scan publishes, are told apart.
+
 Records that are no events of this program are counted and told. The last line is the verdict; exit code 1 if a day differs, or if
 it was interrupted.
 
 Example:
   KAFKA_BROKERS=kafka:9092 producer verify
-  KAFKA_BROKERS=kafka:9092 producer verify --tenant contoso --from 2026-11-01 --to 2026-12-01 --json | jq '.tenants[].days[] | select(.proof != "proved")'`,
+  KAFKA_BROKERS=kafka:9092 producer verify --tenant contoso --from 2026-11-01 --to 2026-12-01 --json | jq '.tenants[].days[] | select(.proof != "proved")'
+  GRAPH_TENANTS=contoso … producer verify --graph --from 2026-11-01 --to 2026-11-08`,
 		run: runVerify,
 	}
 }
@@ -45,6 +54,8 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	to := fs.String("to", "", "only the days before this one: `2026-12-01`")
 	all := fs.Bool("all", false, "show the days that are proved, too")
 	asJSON := fs.Bool("json", false, "as one JSON object, every day in it")
+	withGraph := fs.Bool("graph", false, "compare with what Graph shows, too; needs --from and the variables of run")
+	rate := fs.Int("rate", 2, "`requests` a minute of Graph, on top of those of run: Graph allows 50 in all")
 	if err := parseFlags(e, verifyCommand(), fs, args); err != nil {
 		return err
 	}
@@ -52,7 +63,16 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	if o.Days, err = daysBetween("verify", *from, *to, time.Now()); err != nil {
 		return err
 	}
-	cfg, err := config.LoadKafka(e.environ)
+	load := config.LoadKafka
+	if *withGraph {
+		if load = config.Load; *from == "" {
+			return &usageError{command: "verify", message: "--graph: want --from: reading every day again would take Graph's whole limit for long"}
+		}
+	}
+	if *rate < 1 {
+		return &usageError{command: "verify", message: "--rate: want 1 or more"}
+	}
+	cfg, err := load(e.environ)
 	if err != nil {
 		return err
 	}
@@ -75,6 +95,11 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	case err != nil:
 		return interrupted(ctx, err)
 	}
+	if *withGraph {
+		if err := compareWithGraph(ctx, e, cfg, cluster, view, o, *rate, r); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
 	if *asJSON {
 		enc := json.NewEncoder(e.stdout)
 		enc.SetEscapeHTML(false)
@@ -89,6 +114,35 @@ func runVerify(ctx context.Context, e env, args []string) error {
 		return errSaid
 	}
 	return nil
+}
+
+// compareWithGraph adds to a report what Graph shows of its days.
+func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *kafka.Cluster, view *kafka.StateView, o verify.Options, rate int, r *verify.Report) error {
+	cfg.Graph.RequestsPerMinute = rate // a budget of this command's own, beside that of the running producer
+	log := newLog(cfg.Log, e.stderr)
+	src, err := newSources(cfg, clock.System, status.NewMetrics(prometheus.NewRegistry()), log)
+	if err != nil {
+		return err
+	}
+	privacy, err := privacyOf(cfg)
+	if err != nil {
+		return err
+	}
+	return verify.Graph(ctx, cluster, view, o, verify.GraphOptions{
+		Pager: func(tenant string) (verify.Pager, error) {
+			s, err := src.source(tenant)
+			return s.Pager, err
+		},
+		Privacy: privacy,
+		Source:  src.endpoint(),
+		Clock:   clock.System,
+		Progress: func(tenant string, days window.Range, pages, rows int) {
+			fmt.Fprintf(e.stderr, "tenant %s: Graph has shown %d rows of %s in %d pages\n", tenant, rows, days, pages)
+		},
+		Said: func(tenant string, err error, wait time.Duration) {
+			log.Warn("Graph is asked again", "tenant", tenant, "wait", wait.Round(time.Second).String(), "error", err)
+		},
+	}, r)
 }
 
 // interrupted words what a proof is worth that was not read to the end: nothing.
@@ -163,7 +217,9 @@ func printReport(w io.Writer, r *verify.Report, all bool) error {
 		for _, d := range t.Days {
 			if d.Proof == verify.Proved {
 				if all {
-					fmt.Fprintf(&b, "  %s  proved    %d rows, %d events\n", d.Day, d.Topic.Rows, d.Topic.Events)
+					fmt.Fprintf(&b, "  %s  proved    %d rows, %d events%s\n", d.Day, d.Topic.Rows, d.Topic.Events, shownBy(d.Graph))
+				} else if d.Graph != nil && len(d.Graph.Recent) > 0 {
+					fmt.Fprintf(&b, "  %s  proved   %s\n", d.Day, shownBy(d.Graph))
 				}
 				continue
 			}
@@ -186,6 +242,18 @@ func printReport(w io.Writer, r *verify.Report, all bool) error {
 	fmt.Fprintln(&b, r.Verdict)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// shownBy says what Graph shows of a day that the next scan has yet to publish.
+func shownBy(s *verify.Shown) string {
+	if s == nil {
+		return ""
+	}
+	out := fmt.Sprintf("; Graph shows %d rows", s.Rows)
+	if n := len(s.Recent); n > 0 {
+		out += fmt.Sprintf(", %d new or changed ones that wait for the next scan", n)
+	}
+	return out
 }
 
 func whereabouts(ps []verify.Place) string {

@@ -221,6 +221,7 @@ type LedgerRow struct {
 	Revision    int32 // of its newest event
 	Fingerprint uint64
 	Rejected    bool // Fingerprint is that of a reject that came after the event
+	Vanished    bool // a later complete scan did not return it
 }
 
 // Ledger yields the rows of all ledgers of which an event was published, in no order.
@@ -229,7 +230,7 @@ func (t *Tenant) Ledger(yield func(LedgerRow) bool) {
 		if e.revision < 0 {
 			continue
 		}
-		if !yield(LedgerRow{t.rows.id(e), e.day(), e.revision, e.fingerprint, e.has(flagRejected)}) {
+		if !yield(LedgerRow{t.rows.id(e), e.day(), e.revision, e.fingerprint, e.has(flagRejected), e.has(flagVanished)}) {
 			return
 		}
 	}

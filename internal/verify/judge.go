@@ -24,14 +24,16 @@ const (
 
 // Day is one owner window of a tenant.
 type Day struct {
-	Day    window.Day `json:"day"`
-	Proof  Proof      `json:"proof"`
-	Why    string     `json:"why,omitempty"`
-	State  Counts     `json:"state"`
-	Topic  Counts     `json:"topic"`
-	Rows   []RowNote  `json:"rows,omitempty"` // what is wrong, as far as it can be named
-	ledger bool
-	there  int64 // events on the topic, with those that count for nothing
+	Day     window.Day `json:"day"`
+	Proof   Proof      `json:"proof"`
+	Why     string     `json:"why,omitempty"`
+	State   Counts     `json:"state"`
+	Topic   Counts     `json:"topic"`
+	Rows    []RowNote  `json:"rows,omitempty"`  // what is wrong, as far as it can be named
+	Graph   *Shown     `json:"graph,omitempty"` // what Graph shows, where it was asked
+	ledger  bool
+	byGraph bool  // it is by Graph alone that it differs
+	there   int64 // events on the topic, with those that count for nothing
 }
 
 // Tenant is the proof of one tenant's days, oldest first.

@@ -100,7 +100,7 @@ func (r *roll) name(tenants []Tenant, known map[string]*state.Tenant) {
 				return cmp.Or(cmp.Compare(a.RowID, b.RowID), cmp.Compare(a.Revision, b.Revision))
 			})
 			if len(d.Rows) == 0 {
-				d.Why += "; which rows, nobody can tell any more"
+				d.Why += "; which rows, --graph can say"
 			}
 		}
 	}

@@ -295,9 +295,12 @@ func sum(tenants []Tenant) (v Verdict) {
 				case Doubled:
 					v.Doubled += int64(len(n.Places) - 1)
 					left -= int64(len(n.Places) - 1)
-				case Stale:
+				case Stale, Altered:
 					v.Stale++
 				}
+			}
+			if d.byGraph {
+				continue // the number of events is right
 			}
 			v.Missing += max(-left, 0)
 			v.Extra += max(left, 0)

@@ -84,7 +84,7 @@ func TestDiffers(t *testing.T) {
 			named: []string{id(day, 2) + "/1 doubled"}, bare: []string{id(day, 2) + "/1 doubled"}, why: "16 events are there, 15 were published"},
 		{name: "one lost, one twice", tamper: func(b *kafka.Batch) { b.Events[1] = b.Events[2] }, want: verify.Verdict{Missing: 1, Doubled: 1},
 			named: []string{id(day, 1) + "/1 missing", id(day, 2) + "/1 doubled"}, bare: []string{id(day, 2) + "/1 doubled"}, why: "the number of events is right"},
-		{name: "a value altered", tamper: func(b *kafka.Batch) { b.Events[3].Value[len(b.Events[3].Value)-1] ^= 1 }, why: "nobody can tell"},
+		{name: "a value altered", tamper: func(b *kafka.Batch) { b.Events[3].Value[len(b.Events[3].Value)-1] ^= 1 }, why: "--graph can say"},
 		{name: "a fingerprint altered", tamper: func(b *kafka.Batch) {
 			b.Events[3].Headers = with(b.Events[3].Headers, schema.HeaderFingerprint, "00000000deadbeef")
 		}, want: verify.Verdict{Stale: 1}, named: []string{id(day, 3) + "/1 stale"}, why: "the number of events is right"},

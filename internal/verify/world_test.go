@@ -93,6 +93,24 @@ type call struct {
 	day         window.Day
 	fingerprint uint64
 	rejected    bool
+	noID        bool
+	event       *schema.PstnCall // nil: one that has a start alone
+}
+
+// value is the record's value of a row's event.
+func (w *world) value(r call, id string, revision int32, at time.Time) (framed, avro []byte) {
+	w.Helper()
+	start := r.day.Start().Add(time.Hour)
+	e := schema.PstnCall{StartDateTime: &start}
+	if r.event != nil {
+		e = *r.event
+	}
+	e.TenantID, e.RowID, e.Revision, e.ObservedAt = tenant, id, revision, at
+	avro, err := schema.AppendPstnCall(nil, &e)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return schema.AppendSingleObject(nil, avro), avro
 }
 
 // calls returns n rows of a day.
@@ -113,20 +131,16 @@ func (w *world) scan(day window.Day, rows []call) {
 	w.state.BeginScan(window.Range{From: day, To: day + 1})
 	b := kafka.Batch{At: now}
 	for _, r := range rows {
-		d := w.state.Observe(state.Seen{ID: r.id, HasID: true, Fingerprint: r.fingerprint, Day: r.day, Rejected: r.rejected},
+		d := w.state.Observe(state.Seen{ID: r.id, HasID: !r.noID, Fingerprint: r.fingerprint, Day: r.day, Rejected: r.rejected},
 			state.Page{Range: window.Range{From: day, To: day + 1}, Asked: w.asked, Received: w.asked + 1, Busy: func(window.Day) bool { return false }})
 		if d.Action != state.Publish {
 			continue
 		}
-		start := r.day.Start().Add(time.Hour)
-		avro, err := schema.AppendPstnCall(nil, &schema.PstnCall{TenantID: tenant, RowID: d.RowID, Revision: d.Revision, ObservedAt: now, StartDateTime: &start})
-		if err != nil {
-			w.Fatal(err)
-		}
+		framed, avro := w.value(r, d.RowID, d.Revision, now)
 		w.state.Published(d.Owner, state.HashEvent(d.RowID, d.Revision, r.fingerprint, avro), now)
-		h := schema.Headers{RowID: d.RowID, Revision: d.Revision, TenantID: tenant, Source: "https://graph.example/beta", Time: now, Subject: d.RowID,
+		h := schema.Headers{RowID: d.RowID, Revision: d.Revision, TenantID: tenant, Source: source, Time: now, Subject: d.RowID,
 			Fingerprint: r.fingerprint, Owner: d.Owner.String(), Shard: w.session.Shard(), Commit: w.session.Next()}
-		b.Events = append(b.Events, kafka.Record{Key: []byte(d.RowID), Value: schema.AppendSingleObject(nil, avro), Headers: h.Append(nil), Timestamp: now})
+		b.Events = append(b.Events, kafka.Record{Key: []byte(d.RowID), Value: framed, Headers: h.Append(nil), Timestamp: now})
 	}
 	w.state.Complete(state.Scanned{Range: window.Range{From: day, To: day + 1}, Begun: now, Pages: 1})
 	recs, _, err := w.state.Records()

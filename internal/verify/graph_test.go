@@ -1,0 +1,227 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pstncalls/internal/clock"
+	"pstncalls/internal/graph"
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/row"
+	"pstncalls/internal/verify"
+	"pstncalls/internal/window"
+)
+
+const source = "https://graph.example/beta"
+
+// log is a call log that shows rows by the day of their start.
+type log struct {
+	days  map[window.Day][]string
+	fails []error            // of the next requests; nil: it is answered
+	hide  map[window.Day]int // how many rows of a day the next answer leaves out
+	asked []graph.Request
+}
+
+func (l *log) Pages(_ context.Context, r graph.Request) iter.Seq2[*graph.Page, error] {
+	return func(yield func(*graph.Page, error) bool) {
+		l.asked = append(l.asked, r)
+		if len(l.fails) > 0 {
+			err := l.fails[0]
+			if l.fails = l.fails[1:]; err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+		p := &graph.Page{Count: -1}
+		for d := window.Of(r.From); d < window.Of(r.To); d++ {
+			for _, raw := range l.days[d][l.hide[d]:] {
+				p.Rows = append(p.Rows, []byte(raw))
+			}
+			delete(l.hide, d)
+		}
+		yield(p, nil)
+	}
+}
+
+func raw(id string, day window.Day, duration int) string {
+	return fmt.Sprintf(`{"id":%q,"callId":"c-%s","startDateTime":"%sT08:00:00Z","duration":%d,"charge":0.25}`, id, id, day, duration)
+}
+
+func withoutID(day window.Day, duration int) string {
+	return fmt.Sprintf(`{"callId":"c","startDateTime":"%sT08:00:00Z","duration":%d}`, day, duration)
+}
+
+// converted are the rows as the producer reads them.
+func converted(day window.Day, raws ...string) (out []call) {
+	c := row.NewConverter(nil)
+	for _, s := range raws {
+		r := c.Convert([]byte(s))
+		out = append(out, call{id: r.ID, noID: !r.HasID, day: day, fingerprint: r.Fingerprint, rejected: r.Reject != nil, event: &r.Call})
+	}
+	return out
+}
+
+func (w *world) graph(l *log, change func(*verify.GraphOptions)) (*verify.Report, error) {
+	w.Helper()
+	o := verify.Options{}
+	r := w.verify(o)
+	g := verify.GraphOptions{Pager: func(string) (verify.Pager, error) { return l, nil }, Source: source, Clock: clock.System}
+	if change != nil {
+		change(&g)
+	}
+	return r, verify.Graph(w.ctx(), w.cluster, w.read(), o, g, r)
+}
+
+// told returns the notes of a report, those that wait for the next scan in brackets.
+func told(r *verify.Report) (out []string) {
+	for _, d := range r.Tenants[0].Days {
+		for _, n := range d.Rows {
+			out = append(out, fmt.Sprintf("%s %s/%d %s", d.Day, n.RowID, n.Revision, n.What))
+		}
+		if d.Graph == nil {
+			continue
+		}
+		for _, n := range d.Graph.Recent {
+			out = append(out, fmt.Sprintf("(%s %s/%d %s)", d.Day, n.RowID, n.Revision, n.What))
+		}
+	}
+	return out
+}
+
+func TestGraph(t *testing.T) {
+	const day = today - 1
+	rows := []string{raw("a", day, 1), raw("b", day, 2), raw("c", day, 3), withoutID(day, 4), withoutID(day, 5)}
+	tests := []struct {
+		name    string
+		shown   []string
+		again   []string // what a second scan saw, before
+		tamper  func(*kafka.Batch)
+		options func(*verify.GraphOptions)
+		hide    map[window.Day]int
+		fails   []error
+		want    []string // of a day that has settled; of one that has not, "recent" ones stand in brackets
+		proof   verify.Proof
+	}{
+		{name: "as it is", shown: rows, proof: verify.Proved},
+		{name: "in another order, spelt differently", shown: []string{rows[4], rows[2], rows[3], strings.Replace(rows[1], "0.25", "0.250", 1), rows[0]}, proof: verify.Proved},
+		{name: "a row more", shown: append([]string{raw("z", day, 9)}, rows...), want: []string{"z/0 missing"}, proof: verify.Differs},
+		{name: "a row changed", shown: []string{rows[0], raw("b", day, 99), rows[2], rows[3], rows[4]}, want: []string{"b/0 stale"}, proof: verify.Differs},
+		{name: "a row gone", shown: rows[1:], want: []string{"a/0 extra"}, proof: verify.Differs},
+		{name: "a row gone, as the state knows", shown: rows[1:], again: rows[1:], proof: verify.Proved},
+		{name: "a correction that was published", shown: []string{raw("a", day, 50), rows[1], rows[2], rows[3], rows[4]},
+			again: []string{raw("a", day, 50), rows[1], rows[2], rows[3], rows[4]}, proof: verify.Proved},
+		{name: "one without an id more", shown: append([]string{withoutID(day, 6)}, rows...), want: []string{"~ missing"}, proof: verify.Differs},
+		{name: "a reject more", shown: append([]string{raw("r", day, 1)[:20] + `,"duration":"x"` + raw("r", day, 1)[8:]}, rows...), proof: verify.Proved},
+		{name: "another endpoint", shown: []string{raw("a", day, 70), rows[1], rows[2], rows[3], rows[4]},
+			options: func(g *verify.GraphOptions) { g.Source = "https://graph.example/v1.0" }, proof: verify.Proved},
+		{name: "pages that shift while they are read", shown: rows, hide: map[window.Day]int{day: 2}, proof: verify.Proved},
+		{name: "no answer for the day", shown: rows, fails: []error{&graph.Error{Class: graph.Permanent, Status: http.StatusBadRequest}}, proof: verify.Unproven},
+	}
+	for _, tt := range tests {
+		for _, settled := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, settled %t", tt.name, settled), func(t *testing.T) {
+				w := newWorld(t)
+				w.scan(day, converted(day, rows...))
+				if tt.again != nil {
+					w.scan(day, converted(day, tt.again...))
+				}
+				if settled {
+					w.settle(day)
+				}
+				l := &log{days: map[window.Day][]string{day: tt.shown}, hide: tt.hide, fails: tt.fails}
+				r, err := w.graph(l, tt.options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want []string
+				for _, s := range tt.want {
+					s = day.String() + " " + s
+					if !settled {
+						s = "(" + s + ")"
+					}
+					want = append(want, s)
+				}
+				got := told(r)
+				for i := range got { // the id of a row without one is a hash
+					if j := strings.Index(got[i], "~"); j > 0 {
+						got[i] = got[i][:j+1] + got[i][strings.LastIndexByte(got[i], ' '):]
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+				proof := tt.proof
+				if !settled && proof == verify.Differs {
+					proof = verify.Proved
+				}
+				for _, d := range r.Tenants[0].Days {
+					if d.Day == day && d.Proof != proof {
+						t.Errorf("%s: %s, want %s", d.Proof, d.Why, proof)
+					}
+				}
+				if r.Verdict.OK() != (proof != verify.Differs) {
+					t.Errorf("%s", r.Verdict)
+				}
+			})
+		}
+	}
+}
+
+// TestGraphNames has a value that was altered on the topic, of a day without a ledger: only Graph can say which row.
+func TestGraphNames(t *testing.T) {
+	const day = today - 1
+	rows := []string{raw("a", day, 1), raw("b", day, 2)}
+	w := newWorld(t)
+	other := converted(day, raw("b", day, 3))[0]
+	w.tamper = func(b *kafka.Batch) { // the headers stay
+		b.Events[1].Value, _ = w.value(other, "b", 0, b.At)
+	}
+	w.scan(day, converted(day, rows...))
+	w.settle(day)
+	r, err := w.graph(&log{days: map[window.Day][]string{day: rows}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{day.String() + " b/0 altered"}, told(r)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if v := r.Verdict; v.Differs != 1 || v.Stale != 1 || v.Missing+v.Extra != 0 {
+		t.Errorf("%s", v)
+	}
+}
+
+// TestGraphErrors waits for what passes, and gives up on what a human has to mend.
+func TestGraphErrors(t *testing.T) {
+	w := newWorld(t)
+	rows := []string{raw("a", today, 1)}
+	w.scan(today, converted(today, rows...))
+	pass := &graph.Error{Class: graph.Retry, Status: http.StatusBadGateway}
+	human := &graph.Error{Class: graph.Human, Status: http.StatusForbidden}
+	for _, tt := range []struct {
+		fails []error
+		err   error
+		proof verify.Proof
+		said  int
+	}{
+		{fails: []error{pass, pass, pass}, proof: verify.Proved, said: 3},
+		{fails: []error{pass, pass, pass, pass, pass, pass, pass}, proof: verify.Unproven, said: 5},
+		{fails: []error{human}, err: human, proof: verify.Proved},
+	} {
+		said := 0
+		r, err := w.graph(&log{days: map[window.Day][]string{today: rows}, fails: tt.fails}, func(g *verify.GraphOptions) {
+			g.Clock = clock.NewScaled(time.Now(), 1e6) // the waits are seconds
+			g.Said = func(string, error, time.Duration) { said++ }
+		})
+		if !errors.Is(err, tt.err) || said != tt.said || r.Tenants[0].Days[0].Proof != tt.proof {
+			t.Errorf("error %v, said %d times, %+v", err, said, r.Tenants[0].Days[0])
+		}
+	}
+}
