@@ -66,7 +66,7 @@ func secretFetch(cfg TokenConfig) (fetch, error) {
 		Scopes:       []string{cfg.Scope},
 		AuthStyle:    oauth2.AuthStyleInParams, // Entra's; probing for it would double a wrong secret's requests
 	}
-	client := newHTTPClient(cfg.Transport)
+	client := newTokenClient(cfg.Transport)
 	return func(ctx context.Context) (grant, error) {
 		tk, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
 		if err != nil {
@@ -92,7 +92,7 @@ func isLoopback(host string) bool {
 // though that was refused; and a certificate that was replaced on disk is read again.
 func azureFetch(cfg TokenConfig, build func(TokenConfig, azcore.ClientOptions) (azcore.TokenCredential, error)) (fetch, error) {
 	options := azcore.ClientOptions{
-		Transport: newHTTPClient(cfg.Transport),
+		Transport: newTokenClient(cfg.Transport),
 		Retry:     policy.RetryOptions{MaxRetries: -1}, // the poller decides
 	}
 	if cfg.Authority != nil {

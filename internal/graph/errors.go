@@ -81,8 +81,15 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " (%s)", said)
 	}
 	fmt.Fprintf(&b, "; %s", e.advice())
-	if e.RequestID != "" || e.ClientRequestID != "" {
-		fmt.Fprintf(&b, " [request-id %s, client-request-id %s]", e.RequestID, e.ClientRequestID)
+	var ids []string
+	if e.RequestID != "" {
+		ids = append(ids, "request-id "+e.RequestID)
+	}
+	if e.ClientRequestID != "" {
+		ids = append(ids, "client-request-id "+e.ClientRequestID)
+	}
+	if len(ids) > 0 {
+		fmt.Fprintf(&b, " [%s]", strings.Join(ids, ", "))
 	}
 	return b.String()
 }
@@ -97,7 +104,7 @@ func (e *Error) advice() string {
 		}
 		return "it will be asked again later"
 	case Permanent:
-		return "asking the same again is of no use"
+		return "asking the same again is of no use; if no day is answered, check endpoint and API version"
 	case Human:
 		switch {
 		case e.authority:
@@ -109,7 +116,16 @@ func (e *Error) advice() string {
 		}
 		return "check endpoint, proxy and cloud"
 	}
-	return "it will be asked again"
+	again := "it will be asked again; if this lasts, "
+	switch {
+	case e.authority:
+		return again + "check the token authority, network and proxy"
+	case e.Status == 0:
+		return again + "check endpoint, network and proxy"
+	case e.Status < 300:
+		return again + "check endpoint and proxy, or show Microsoft's support these ids"
+	}
+	return again + "look at Microsoft's service health, or show its support these ids"
 }
 
 // classify returns what an answer without a page asks for.

@@ -96,8 +96,12 @@ func TestErrorText(t *testing.T) {
 		{Error{Class: Human, Status: 404}, []string{"CallRecords.Read.All", "endpoint"}},
 		{Error{Class: Human, Status: 401, authority: true}, []string{"the token authority answered 401", "credential"}},
 		{Error{Class: Wait, Status: 429, RetryAfter: 41 * time.Second}, []string{"answered 429", "41s"}},
-		{Error{Class: Retry, Err: cause}, []string{"dial tcp: refused", "asked again"}},
-		{Error{Class: Permanent, Status: 400}, []string{"of no use"}},
+		{Error{Class: Wait, Status: 429, RequestID: "r1"}, []string{"asked again later [request-id r1]"}},
+		{Error{Class: Retry, Err: cause, ClientRequestID: "c1"}, []string{"dial tcp: refused", "asked again; if this lasts, check endpoint, network and proxy [client-request-id c1]"}},
+		{Error{Class: Retry, Err: cause, authority: true}, []string{"dial tcp: refused", "asked again; if this lasts, check the token authority"}},
+		{Error{Class: Retry, Status: 200}, []string{"if this lasts, check endpoint and proxy"}},
+		{Error{Class: Retry, Status: 500}, []string{"if this lasts, look at Microsoft's service health"}},
+		{Error{Class: Permanent, Status: 400}, []string{"of no use; if no day is answered, check"}},
 	} {
 		for _, want := range tt.want {
 			if got := tt.err.Error(); !strings.Contains(got, want) || strings.ContainsAny(got, "\n") {

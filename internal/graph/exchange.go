@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 const (
 	maxBody      = 64 << 20 // bytes of a page, decompressed
 	maxErrorBody = 64 << 10
+	maxTokenBody = 256 << 10
 )
 
 // NewTransport returns the transport that a nil Config.Transport stands for, to share between the clients of many tenants.
@@ -46,6 +48,37 @@ func newHTTPClient(t http.RoundTripper) *http.Client {
 	}
 }
 
+// newTokenClient is newHTTPClient for the authority, whose answers the libraries read whole.
+func newTokenClient(t http.RoundTripper) *http.Client {
+	c := newHTTPClient(t)
+	c.Transport = boundedTransport{c.Transport}
+	return c
+}
+
+// boundedTransport lets an answer have maxTokenBody bytes at most.
+type boundedTransport struct{ http.RoundTripper }
+
+func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(req)
+	if err == nil {
+		resp.Body = &boundedBody{resp.Body, maxTokenBody}
+	}
+	return resp, err
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("the token authority's answer has more than %d bytes", maxTokenBody)
+	}
+	return n, err
+}
+
 // exchange is one request and what is known of its answer.
 type exchange struct {
 	url       *url.URL
@@ -70,6 +103,11 @@ func (c *Client) exchange(ctx context.Context, x *exchange) (*Page, *url.URL, er
 	defer late.Stop()
 	tooLong := time.AfterFunc(pageTimeout, func() { cancel(fmt.Errorf("the page took Graph more than %v", pageTimeout)) })
 	defer tooLong.Stop()
+	slow := time.AfterFunc(slowPage, func() {
+		c.log.LogAttrs(ctx, slog.LevelWarn, "Graph is slow: a page is not whole yet", slog.String("tenant", c.tenant),
+			slog.Duration("after", slowPage), slog.Duration("given_up_after", pageTimeout), slog.String("client_request_id", x.id))
+	})
+	defer slow.Stop()
 
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, x.url.String(), nil)
 	if err != nil {
@@ -104,7 +142,7 @@ func (c *Client) exchange(ctx context.Context, x *exchange) (*Page, *url.URL, er
 	}
 	page, err := parsePage(body)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("Graph answered %w", err)
 	}
 	page.RequestID, page.ClientRequestID, page.ServerDate = x.requestID, x.id, x.serverDate()
 	if page.Link == "" {
@@ -163,17 +201,18 @@ func (x *exchange) failure(err error, received time.Time) *Error {
 	e.Code, e.Message = parseErrorBody(x.refusal, x.secret)
 	e.Diagnostic = clean(x.header.Get("x-ms-ags-diagnostic"), 500, x.secret)
 	if x.status >= 300 && x.status < 400 {
-		e.Err = fmt.Errorf("Graph answered %d, a redirect to host %q, which is not followed", x.status, x.redirect())
+		e.Err = fmt.Errorf("Graph answered %d, a redirect to %s, which is not followed", x.status, x.redirect())
 	}
 	return e
 }
 
 func (x *exchange) redirect() string {
-	u, err := x.url.Parse(x.header.Get("Location"))
-	if err != nil {
-		return ""
+	to := x.header.Get("Location")
+	u, err := x.url.Parse(to)
+	if err != nil || to == "" {
+		return "nowhere"
 	}
-	return clean(u.Host, 100, x.secret)
+	return fmt.Sprintf("host %q", clean(u.Host, 100, x.secret))
 }
 
 // serverDate returns the answer's Date, zero if there is none.

@@ -11,6 +11,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// maxRows bounds what a page of tiny rows costs: each takes far more memory as a row than as text. Graph's pages have 1,000.
+const maxRows = 100_000
+
 // parsePage reads the envelope of a page. Rows alias body and are handed on as they are, whatever JSON they hold: what a row
 // must be is the row package's decision. Link is as it came. An error says why body is no page, and quotes nothing of it.
 func parsePage(body []byte) (*Page, error) {
@@ -81,6 +84,9 @@ func readRows(dec *jsontext.Decoder, body []byte) ([][]byte, error) {
 	}
 	rows := make([][]byte, 0, 1000) // Graph's page size
 	for dec.PeekKind() != ']' {
+		if len(rows) == maxRows {
+			return nil, fmt.Errorf("200 with more than %d rows on one page", maxRows)
+		}
 		v, err := dec.ReadValue()
 		if err != nil {
 			return nil, badJSON(dec, err)

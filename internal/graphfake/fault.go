@@ -39,8 +39,11 @@ const (
 	InvalidUTF8   Kind = "invalid-utf8"   // a byte in the first row that no UTF-8 has
 	HugeHeader    Kind = "huge-header"    // a header of Fault.Bytes (0: 2 MiB)
 	Token         Kind = "token"          // the token endpoint refuses, with Fault.Status (0: 401)
+	Rows          Kind = "rows"           // the JSON text Fault.Rows as further elements of value; in Go only
+	Answer        Kind = "answer"         // Fault.Answer writes the whole answer; in Go only
 )
 
+// kinds are those that the command line knows, and Hook.
 func kinds() []Kind {
 	return []Kind{Status, Hook, Slow, Stall, Reset, ResetBody, Truncate, TruncateGzip, HTML, NoValue, NullValue, ObjectValue, ErrorIn200,
 		EmptyPage, LinkLoop, ForeignLink, Redirect, LyingCount, DuplicateKeys, InvalidUTF8, HugeHeader, Token}
@@ -68,6 +71,8 @@ type Fault struct {
 	URL        string // "": https://graph.example.invalid
 	Bytes      int
 	Hook       func(Request)
+	Rows       string
+	Answer     http.HandlerFunc
 }
 
 // Request is what a fault's matcher and hook see.
@@ -198,6 +203,12 @@ func (f *Fault) alter(p *page) {
 		p.link(p.query.skip+p.count, "")
 	case LyingCount:
 		p.count++
+	case Rows:
+		if p.count > 0 {
+			p.rows = append(p.rows, ',')
+		}
+		p.rows = append(p.rows, f.Rows...)
+		p.count++ // a hint, and one that may be wrong
 	case InvalidUTF8:
 		if i := strings.IndexByte(string(p.rows), '"'); i >= 0 {
 			p.rows = slices.Insert(p.rows, i+1, 0xff)

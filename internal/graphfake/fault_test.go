@@ -125,6 +125,24 @@ func TestTruncateGzip(t *testing.T) {
 	}
 }
 
+// What only Go can say: further rows on a page, and an answer of one's own.
+func TestRowsAndAnswer(t *testing.T) {
+	w := newWorld(t, nil)
+	path := rangePath("2026-11-02", "2026-11-07")
+	w.Script(Fault{Kind: Rows, Rows: `{"id":"odd"},7`}, Fault{Kind: Answer, Answer: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "odd") }})
+	if r := w.get(t, path); len(r.Value) != 102 || string(r.Value[100]) != `{"id":"odd"}` || string(r.Value[101]) != "7" {
+		t.Errorf("%d rows, %v: %.300s", len(r.Value), r.err, r.body)
+	}
+	if r := w.get(t, path); r.status != http.StatusOK || r.body != "odd" {
+		t.Errorf("%d %v: %.300s", r.status, r.err, r.body)
+	}
+	for _, kind := range []string{"rows", "answer", "hook"} {
+		if f, err := ParseFault(kind); err == nil {
+			t.Errorf("%s on the command line: %+v", kind, f)
+		}
+	}
+}
+
 func TestEmptyPageThenData(t *testing.T) {
 	w := newWorld(t, nil)
 	path := rangePath("2026-11-02", "2026-11-07")

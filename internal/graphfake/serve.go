@@ -136,6 +136,10 @@ func (c *call) answer(req Request, q query, f *Fault) {
 	case Reset:
 		c.abort()
 		return
+	case Answer:
+		c.s.count(http.StatusOK)
+		f.Answer(c.w, c.r)
+		return
 	case Redirect:
 		c.w.Header().Set("Location", f.foreign(c.r.URL.RequestURI()))
 		c.fail(http.StatusFound)
