@@ -18,7 +18,14 @@
 //		rows[id] = call
 //	}
 //
-// Revisions of a row come in order as long as its callId stays the same. A row is never retracted.
+// Revisions of a row come in order as long as its callId stays the same: a changed callId may lead to another partition, where
+// the comparison above still holds. There is no order between partitions. A row is never retracted.
+//
+// The record's timestamp is the time of publishing, and so what retention counts from: 90 days on a topic that the producer
+// created. A row that is neither new nor corrected is not published again, so that a reader that wants older rows keeps its own.
+//
+// The watermark topic (pstn-calls.watermark, key: tenant, value: JSON, compacted) says up to when a tenant is complete: all calls
+// that start before completeUpTo have been read, as far as Graph has shown them. Later rows and corrections come all the same.
 //
 // # Values
 //
@@ -36,10 +43,22 @@
 // # How the schema changes
 //
 // Compatibility is FULL: readers of an old version read new events, readers of the new version old events. Fields are only ever
-// added, at the end and with a default; none is removed, renamed or given another type, scale or precision. What Graph sends before
-// the schema knows of it is in extra, by its name and as raw JSON, and stays there in the events that were published before.
+// added, at the end and with a default; none is removed, renamed or given another type, scale or precision. Every version there was
+// is in testdata/versions. (FULL alone would let a registry take the removal of a field that has a default. The tests here do not.)
+//
+// An example. Microsoft adds a property, mediaRegion:
+//
+//  1. The day Graph first sends it, events have it in extra, by its name and as raw JSON: {"mediaRegion": "\"EMEA\""}. The schema is
+//     the same and no reader notices. A row within the lookback that was published without it is published again, as a correction.
+//  2. The next release of the producer adds the field ["null", "string"] with default null, and registers the new version. From
+//     then on events have the property in the field, and no longer in extra. What was published stays as it is: the new schema
+//     alone is no correction.
+//  3. Old events in the new schema have null in the field and the value in extra. New events in the old schema have it in neither:
+//     a reader that looks for it in extra must know the field before the producer does.
+//
+// So a reader that wants it takes the field, and where that is null what extra has. See the example NewProperty; .ci/readers has the
+// same in Java, Python and Flink SQL.
 //
 // Readers that resolve schemas, as Java's and every registry client's do, need to do nothing. [DecodePstnCall] reads the versions
-// that its release of this package knows and refuses a newer one: update the package before the producer. Every version there was
-// is in testdata/versions.
+// that its release of this package knows and refuses a newer one: update the package before the producer.
 package schema

@@ -161,6 +161,8 @@ def planted(day):
         [f'{{"id":"planted-old","callId":"old","endDateTime":"1969-12-31T23:59:59.9999999Z",{start}}}'],
         ['{"@odata.type":"#microsoft.graph.callRecords.pstnCallLogRow","id":"planted-extra","callId":"extra","größe":"\\u00e9é🙂",'
          f'"deep":{{"a":[1,1.10,1e3,null,true,"\\ud83d\\ude42"],"b":{{}}}},"CallId":"another name",{start}}}'],
+        [f'{{"id":"planted-new","callId":"new","mediaRegion":"EMEA \\"west\\" ü",{start}}}'],  # see evolve.py
+        [f'{{"id":"planted-moved","callId":"{c}",{start}}}' for c in ("moved", "elsewhere", "moved again")],  # other partitions
         [f'{{"id":"planted-units","callId":"units","administrativeUnitInfos":[{{"id":null}},{{"id":"b"}},{{"id":""}}],{start}}}'],
         [f'{{"id":"planted-back","callId":"back","charge":{c},{start}}}' for c in ("0.10", "0.20", "0.1")],
         [f'{{"id":"planted-same","callId":"same","charge":{c},"userId":null,{start}}}' for c in ("0.50", "0.5", "5e-1")],

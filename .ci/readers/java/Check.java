@@ -33,6 +33,14 @@ class Check {
     }
   }
 
+  /** Of each row only the newest revision. */
+  Check now() {
+    Map<String, Integer> newest = new HashMap<>();
+    expected.values().forEach(e -> newest.merge(e.get("fields").get("rowId").asText(), e.get("fields").get("revision").asInt(), Math::max));
+    expected.values().removeIf(e -> newest.get(e.get("fields").get("rowId").asText()) != e.get("fields").get("revision").asInt());
+    return this;
+  }
+
   synchronized int read() { return read; }
   int expected() { return expected.size(); }
   Set<String> keys() { Set<String> keys = new TreeSet<>(); expected.values().forEach(e -> keys.add(e.get("key").asText())); return keys; }
@@ -40,31 +48,57 @@ class Check {
   private void say(String what) { if (said++ < 5) System.out.println(what); }
 
   synchronized void event(int partition, long timestamp, String key, Headers headers, GenericRecord value, String... more) {
-    read++;
-    String who = value.get("rowId") + "/" + value.get("revision");
-    JsonNode want = expected.get(who);
-    if (want == null) { strange++; say(who + ": not in the truth"); return; }
-    if (!seen.add(who)) { doubled++; return; }
+    JsonNode want = expect(value);
+    if (want == null) return;
     List<String> faults = new ArrayList<>(List.of(more));
-    Set<String> left = new TreeSet<>();
-    want.get("fields").fieldNames().forEachRemaining(left::add);
-    for (Schema.Field f : value.getSchema().getFields()) {
-      String is = canonical(value.get(f.name()), f.schema());
-      JsonNode n = want.get("fields").get(f.name());
-      String should = f.name().equals("observedAt") ? Long.toString(timestamp) : n == null ? "absent" : n.isNull() ? null : n.asText();
-      if (!Objects.equals(is, should)) faults.add(f.name() + " is " + is + ", want " + should);
-      left.remove(f.name());
-    }
-    if (!left.isEmpty()) faults.add("no field " + left);
+    fields(value, want, faults);
+    long observed = value.get("observedAt") instanceof Instant t ? t.toEpochMilli() : (Long) value.get("observedAt");
+    if (observed != timestamp) faults.add("observedAt is " + observed + ", want " + timestamp);
     if (!want.get("key").asText().equals(key)) faults.add("key " + key);
     if (Utils.toPositive(Utils.murmur2(key.getBytes(java.nio.charset.StandardCharsets.UTF_8))) % partitions != partition) faults.add("on partition " + partition);
-    if (!who.equals(text(headers, "ce_id"))) faults.add("ce_id " + text(headers, "ce_id"));
+    if (!who(value).equals(text(headers, "ce_id"))) faults.add("ce_id " + text(headers, "ce_id"));
     if (!key.equals(text(headers, "ce_subject"))) faults.add("ce_subject " + text(headers, "ce_subject"));
     if (!Instant.ofEpochMilli(timestamp).equals(Instant.parse(text(headers, "ce_time")))) faults.add("ce_time " + text(headers, "ce_time"));
     int revision = (Integer) value.get("revision");
     Integer last = revisions.put(partition + "/" + value.get("rowId"), revision);
     if (last != null && last >= revision) faults.add("after revision " + last);
-    if (!faults.isEmpty()) { wrong++; say(who + ": " + String.join("; ", faults)); }
+    if (!faults.isEmpty()) { wrong++; say(who(value) + ": " + String.join("; ", faults)); }
+  }
+
+  /** A row of a table: an event without its record. */
+  synchronized void row(GenericRecord value) {
+    JsonNode want = expect(value);
+    if (want == null) return;
+    List<String> faults = new ArrayList<>();
+    fields(value, want, faults);
+    if (!faults.isEmpty()) { wrong++; say(who(value) + ": " + String.join("; ", faults)); }
+  }
+
+  private static String who(GenericRecord value) { return value.get("rowId") + "/" + value.get("revision"); }
+
+  /** What the truth says of the event; null if it says nothing, or was asked already. */
+  private JsonNode expect(GenericRecord value) {
+    read++;
+    String who = who(value);
+    JsonNode want = expected.get(who);
+    if (want == null) { strange++; say(who + ": not in the truth"); return null; }
+    if (seen.add(who)) return want;
+    doubled++;
+    return null;
+  }
+
+  private static void fields(GenericRecord value, JsonNode want, List<String> faults) {
+    Set<String> left = new TreeSet<>();
+    want.get("fields").fieldNames().forEachRemaining(left::add);
+    for (Schema.Field f : value.getSchema().getFields()) {
+      if (f.name().equals("observedAt")) continue; // the truth does not know it
+      String is = canonical(value.get(f.name()), f.schema());
+      JsonNode n = want.get("fields").get(f.name());
+      String should = n == null ? "absent" : n.isNull() ? null : n.asText();
+      if (!Objects.equals(is, should)) faults.add(f.name() + " is " + is + ", want " + should);
+      left.remove(f.name());
+    }
+    if (!left.isEmpty()) faults.add("no field " + left);
   }
 
   private static String text(Headers headers, String name) {
