@@ -50,7 +50,8 @@ type Config struct {
 
 // Cluster is the entrance to one Kafka cluster. It holds no connection of its own.
 type Cluster struct {
-	cfg Config
+	cfg    Config
+	limits limits
 }
 
 // New returns a Cluster, or an error that names what is wrong with the configuration. It connects to nothing.
@@ -61,7 +62,7 @@ func New(cfg Config) (*Cluster, error) {
 	if cfg.Observer == nil {
 		cfg.Observer = noObserver{}
 	}
-	c := &Cluster{cfg: cfg}
+	c := &Cluster{cfg: cfg, limits: limits{transaction: transactionTimeout, delivery: deliveryTimeout, commit: commitDeadline}}
 	if _, err := c.saslMechanism(); err != nil {
 		return nil, err
 	}

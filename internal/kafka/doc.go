@@ -17,5 +17,8 @@
 //     may end a first transaction by an abort otherwise, and say that it was committed.
 //   - Record timestamps are the publish time: a 90-day-old timestamp on a topic with 7 days' retention is deleted within minutes.
 //
+// The tests run on kfake or on real brokers; brokers_test.go says what differs. Those of the build tag long (epochs that roll over,
+// brokers that are killed) run in .ci/long.
+//
 // Records of a state partition that belong to this package: meta, claim/<group>, commit. The others are package state's.
 package kafka

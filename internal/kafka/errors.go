@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // RefusedError says that the topics or the state are not what the program may work on. Waiting does not help; Mend does.
@@ -71,6 +72,13 @@ func Explain(err error) string {
 		return err.Error() + " (the principal needs READ, WRITE and DESCRIBE_CONFIGS on the four topics, READ on the group, WRITE and DESCRIBE on the transactional ids with the group's prefix)"
 	case FencedOrTimedOut(err):
 		return err.Error() + " (another owner took the shard over, or a transaction timed out)"
+	case errors.Is(err, kerr.MessageTooLarge):
+		return err.Error() + " (the topic takes less than was written: the next session goes by what its max.message.bytes is by then; if this comes again, raise max.message.bytes)"
+	case errors.Is(err, kgo.ErrRecordTimeout) || errors.Is(err, kgo.ErrClientClosed) && errors.Is(err, context.DeadlineExceeded):
+		// The client keeps NOT_ENOUGH_REPLICAS, LEADER_NOT_AVAILABLE and the like to itself while it tries again.
+		return err.Error() + " (the brokers did not take the records in time: some may be down, or fewer of the topic's replicas are in sync than its min.insync.replicas: bring them back, or lower min.insync.replicas)"
+	case errors.Is(err, kerr.UnsupportedVersion):
+		return err.Error() + " (the brokers do not offer what this program needs: transactions, as Apache Kafka has them)"
 	case errors.Is(err, context.DeadlineExceeded):
 		return err.Error() + " (no broker answered in time: check KAFKA_BROKERS and the network)"
 	}

@@ -13,8 +13,9 @@ import (
 // Members shares the shards out among the replicas with a consumer group on the state topic. The group only decides who
 // works; safety never depends on it: two owners for a moment are harmless (the fence), none costs only time.
 
-// heartbeat bounds how long a survivor takes to learn of a rebalance, and so a hand-over.
-const heartbeat = 500 * time.Millisecond
+// heartbeat bounds how long a survivor takes to learn of a rebalance: the most of a hand-over, and what a fail-over takes beyond the
+// session timeout.
+const heartbeat = 250 * time.Millisecond
 
 // rebalanceTimeout bounds how long a member that has died while it joined, or that cannot end its sessions, holds up the others:
 // a little longer than a commit may take.

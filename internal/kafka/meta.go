@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -248,6 +249,15 @@ func (c *Cluster) writeMetas(ctx context.Context, r *Reader, l Layout) error {
 		m.EventsEnd[strconv.Itoa(int(p))] = o
 	}
 	for p := range l.StatePartitions {
+		// Another replica may be at the same. No shard works before all partitions have their meta, so where one is still missing
+		// nobody is at work; where it is there, somebody may be, and a fence would cost them seconds.
+		f, err := c.find(ctx, r, p)
+		if err != nil {
+			return err
+		}
+		if f.more || f.meta != nil && maps.Equal(f.meta.EventsEnd, m.EventsEnd) {
+			continue
+		}
 		if err := c.writeMeta(ctx, p, m); err != nil {
 			return fmt.Errorf("first start of shard %d: %w", p, err)
 		}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -45,6 +44,9 @@ func TestCommitIsAtomicAndCounted(t *testing.T) {
 // checkVisible checks that events, rejects and state hold the same rows, all of them or none.
 func checkVisible(t *testing.T, c *process, want []string) {
 	t.Helper()
+	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.DLQ, c.cfg.Topics.State} {
+		decided(t, c, topic)
+	}
 	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.DLQ} {
 		if diff := cmp.Diff(want, keys(t, c, topic)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", topic, diff)
@@ -236,20 +238,4 @@ func TestFencedOrTimedOut(t *testing.T) {
 			t.Errorf("%v: got true", err)
 		}
 	}
-}
-
-func BenchmarkCommit(b *testing.B) {
-	_, c := newFake(b)
-	prepared(b, c)
-	s, _ := open(b, c, 0)
-	value := []byte(strings.Repeat("0123456789abcdef", 28)) // an event's size
-	for b.Loop() {
-		events := make([]kafka.Record, 1000)
-		for i := range events {
-			events[i] = event(0, s.Next(), fmt.Sprint("call", i))
-			events[i].Value = value
-		}
-		commit(b, s, kafka.Batch{Events: events, State: []kafka.Record{rec("contoso/pstn/tenant", "{}")}, At: time.Now()})
-	}
-	b.ReportMetric(1000*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

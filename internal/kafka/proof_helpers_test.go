@@ -3,12 +3,10 @@ package kafka_test
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,36 +20,9 @@ import (
 	"pstncalls/schema"
 )
 
-// process is this package as one process on a cluster has it.
-type process struct {
-	*kafka.Cluster
-	cfg kafka.Config
-}
-
-// newCluster returns a cluster with topics of its own: on the brokers that PSTNCALLS_TEST_KAFKA names, else on a fake one.
-func newCluster(t testing.TB) *process {
+func newAt(t testing.TB, fake *kfake.Cluster, brokers []string, name string) *process {
 	t.Helper()
-	if brokers := os.Getenv("PSTNCALLS_TEST_KAFKA"); brokers != "" {
-		return newAt(t, strings.Split(brokers, ","), "t"+strings.ToLower(rand.Text()[:10]))
-	}
-	_, c := newFake(t)
-	return c
-}
-
-// newFake returns a fake cluster, for the tests that inject faults.
-func newFake(t testing.TB, opts ...kfake.Opt) (*kfake.Cluster, *process) {
-	t.Helper()
-	fake, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(fake.Close)
-	return fake, newAt(t, fake.ListenAddrs(), "pstn")
-}
-
-func newAt(t testing.TB, brokers []string, name string) *process {
-	t.Helper()
-	return with(t, &process{cfg: kafka.Config{Brokers: brokers, Group: name + "-group", SessionTimeout: 6 * time.Second, Host: "host", Instance: "first",
+	return with(t, &process{fake: fake, cfg: kafka.Config{Brokers: brokers, Group: name + "-group", SessionTimeout: 6 * time.Second, Host: "host", Instance: "first",
 		Topics: kafka.Topics{Events: name + "-calls", State: name + "-state", DLQ: name + "-dlq", Watermark: name + "-watermark"}}}, func(*kafka.Config) {})
 }
 
@@ -64,7 +35,7 @@ func with(t testing.TB, c *process, change func(*kafka.Config)) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &process{Cluster: cl, cfg: cfg}
+	return &process{Cluster: cl, cfg: cfg, fake: c.fake}
 }
 
 func as(t testing.TB, c *process, instance string) *process {
@@ -259,8 +230,19 @@ func at(topic string, partition int32, key, value string) *kgo.Record {
 // control records tell it when it has reached the last stable offset.
 func dump(t testing.TB, c *process, topic string) []*kgo.Record {
 	t.Helper()
+	return consume(t, c, topic, kgo.ReadCommitted(), offsets(t, c, topic, committedOffsets))
+}
+
+// uncommitted returns what lies in a topic, whether it was committed, aborted or neither.
+func uncommitted(t testing.TB, c *process, topic string) []*kgo.Record {
+	t.Helper()
+	return consume(t, c, topic, kgo.ReadUncommitted(), offsets(t, c, topic, endOffsets))
+}
+
+func consume(t testing.TB, c *process, topic string, isolation kgo.IsolationLevel, ends map[int32]int64) []*kgo.Record {
+	t.Helper()
 	ctx := testContext(t)
-	starts, ends := offsets(t, c, topic, (*kadm.Client).ListStartOffsets), offsets(t, c, topic, (*kadm.Client).ListCommittedOffsets)
+	starts := offsets(t, c, topic, (*kadm.Client).ListStartOffsets)
 	from := map[int32]kgo.Offset{}
 	for p, end := range ends {
 		if end > starts[p] {
@@ -271,7 +253,7 @@ func dump(t testing.TB, c *process, topic string) []*kgo.Record {
 	if len(from) == 0 {
 		return out
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...), kgo.FetchIsolationLevel(isolation), kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(100*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +262,7 @@ func dump(t testing.TB, c *process, topic string) []*kgo.Record {
 	for len(from) > 0 {
 		fs := cl.PollFetches(ctx)
 		if err := fs.Err(); err != nil {
-			t.Fatalf("dump %s: %v", topic, err)
+			t.Fatalf("consume %s: %v", topic, err)
 		}
 		fs.EachRecord(func(r *kgo.Record) {
 			if r.Offset >= ends[r.Partition]-1 {
@@ -341,3 +323,20 @@ var (
 	committedOffsets = (*kadm.Client).ListCommittedOffsets
 	endOffsets       = (*kadm.Client).ListEndOffsets
 )
+
+// said is what a process logs as a warning, one line each.
+type said struct{ lines chan string }
+
+func newSaid() *said { return &said{lines: make(chan string, 100)} }
+
+func (s *said) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	select {
+	case s.lines <- string(b):
+	default: // nobody reads that far
+	}
+	return len(b), nil
+}

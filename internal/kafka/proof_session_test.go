@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"pstncalls/internal/kafka"
@@ -137,6 +138,29 @@ func TestOpenOrder(t *testing.T) {
 				t.Errorf("got %+v, want the state of commit 1", snap)
 			}
 		})
+	}
+}
+
+// The old owner commits until the very instant in which it is fenced: the new one begins with that commit. Whatever is looked up
+// before the fence, an end of the partition, say, is out of date by then.
+func TestOpenReadsUpToItsFence(t *testing.T) {
+	fake, c := newFake(t)
+	prepared(t, c)
+	old, _ := open(t, c, 0)
+	commit(t, old, batch(old, "one"))
+	var last error
+	fenced := false
+	fake.ControlKey(kmsg.InitProducerID.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+		fenced = true
+		fake.SleepControl(func() { last = old.Commit(batch(old, "two")) })
+		return nil, nil, false
+	})
+	_, snap := open(t, as(t, c, "second"), 0)
+	if !fenced || last != nil {
+		t.Fatalf("fenced %t, and the commit before that: %v", fenced, last)
+	}
+	if _, ok := snap.State["contoso/pstn/two"]; !ok || snap.Mark.N != 2 {
+		t.Errorf("it begins with commit %d, want 2, the last before its fence", snap.Mark.N)
 	}
 }
 

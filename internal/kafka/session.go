@@ -24,32 +24,14 @@ const (
 	deliveryTimeout    = 12 * time.Second
 	commitDeadline     = 18 * time.Second
 	abortDeadline      = 3 * time.Second
+	openGrace          = 2 * time.Second  // an owner that is told to stop while it reads its state may read on for so long
 	topicsAge          = 10 * time.Second // a session that commits learns within it that a topic was re-created
 )
 
-// Point is a place on the way of a session that an Observer is told of.
-type Point string
-
-// The points of a session, in the order in which they are passed.
-const (
-	AtFenced    Point = "fenced"    // the predecessor can no longer commit
-	AtClaimed   Point = "claimed"   // the barrier is committed
-	AtState     Point = "state"     // a record of the state was read
-	AtReady     Point = "ready"     // the state is read and checked
-	AtBegin     Point = "begin"     // a transaction begins
-	AtProduced  Point = "produced"  // its records are acknowledged, none is committed
-	AtEnd       Point = "end"       // End is about to be sent
-	AtCommitted Point = "committed" // End was answered
-)
-
-// Observer is told when a session passes a Point: for metrics, and for tests that want to stop exactly there.
-type Observer interface {
-	Reached(shard int32, p Point)
+// limits are the time limits that a Cluster's sessions go by.
+type limits struct {
+	transaction, delivery, commit time.Duration
 }
-
-type noObserver struct{}
-
-func (noObserver) Reached(int32, Point) {}
 
 // Session is the ownership of one shard: one producer with one transactional id, bound one to one to one state partition.
 // A Session is used by one goroutine. After an error it is dead: Close it and open another, which reads the state again.
@@ -88,9 +70,13 @@ func (c *Cluster) Open(ctx context.Context, shard int32) (*Session, *Snapshot, e
 	if err != nil {
 		return nil, nil, err
 	}
-	snap, err := s.claimAndRead(ctx)
+	// A claim that is left behind is a crash to the next owner, who then asks Graph for little or nothing for a minute. So who is told
+	// to stop from here on becomes the owner for a moment, and releases.
+	opening, cancel := outlive(ctx, openGrace)
+	defer cancel()
+	snap, err := s.claimAndRead(opening)
 	if err == nil {
-		err = s.accept(ctx, snap)
+		err = s.accept(opening, snap)
 	}
 	if err != nil {
 		s.Close()
@@ -98,6 +84,13 @@ func (c *Cluster) Open(ctx context.Context, shard int32) (*Session, *Snapshot, e
 	}
 	c.cfg.Observer.Reached(shard, AtReady)
 	return s, snap, nil
+}
+
+// outlive returns a context that ends d after ctx does.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return longer, func() { stop(); cancel() }
 }
 
 // TransactionalID returns the transactional id of a shard. It names group and state topic, so that two set-ups that share a
@@ -115,8 +108,8 @@ func (c *Cluster) fence(ctx context.Context, shard int32) (_ *Session, err error
 	s := &Session{c: c, shard: shard, claim: Claim{V: formatVersion, Instance: c.cfg.Instance, Host: c.cfg.Host, At: time.Now().UTC()}}
 	s.cl, err = c.client(
 		kgo.TransactionalID(c.TransactionalID(shard)),
-		kgo.TransactionTimeout(transactionTimeout),
-		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		kgo.TransactionTimeout(c.limits.transaction),
+		kgo.RecordDeliveryTimeout(c.limits.delivery),
 		kgo.ProducerLinger(0), // a transaction's records are all there when the first is sent
 		// A topic may take less than the default. The client asks when it first hears of the topic: then the layout is known.
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return cmp.Or(s.layout.batchBytes[topic], maxBatchBytes) }),
@@ -139,7 +132,7 @@ func (c *Cluster) fence(ctx context.Context, shard int32) (_ *Session, err error
 	}
 	// Neither NewClient nor BeginTransaction sends InitProducerID: this does, and waits for it.
 	if _, _, err := s.cl.ProducerID(ctx); err != nil {
-		return nil, fmt.Errorf("shard %d: fence the predecessor: %w", shard, err)
+		return nil, fmt.Errorf("shard %d: fence the predecessor of %s: %w", shard, c.TransactionalID(shard), err)
 	}
 	c.cfg.Observer.Reached(shard, AtFenced)
 	return s, nil
@@ -320,13 +313,19 @@ func (s *Session) Commit(b Batch) error {
 	return nil
 }
 
-// Release is the last commit of a session that ends in order: the successor need not take this one for crashed.
+// Release is the last commit of a session that ends in order: the successor need not take this one for crashed. A crash before it,
+// or in it, costs the successor its politeness; none after it costs anything.
 func (s *Session) Release(state []Record) error {
 	now := time.Now().UTC()
 	claim := s.claim
 	claim.Released = &now
 	state = append(state, Record{Key: []byte(claimPrefix + s.c.cfg.Group), Value: encode(claim)})
-	return s.Commit(Batch{State: state, At: now})
+	s.c.cfg.Observer.Reached(s.shard, AtRelease)
+	if err := s.Commit(Batch{State: state, At: now}); err != nil {
+		return err
+	}
+	s.c.cfg.Observer.Reached(s.shard, AtReleased)
+	return nil
 }
 
 // Close frees the session's connections. It neither commits nor aborts: what is open is aborted by the successor's fence, or
@@ -356,7 +355,7 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 	if s.dead != nil {
 		return nil, fmt.Errorf("the session is dead: %w", s.dead)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitDeadline)
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.limits.commit)
 	defer cancel()
 	rs := make([]*kgo.Record, len(ws))
 	for i := range ws {
@@ -420,7 +419,15 @@ func (s *Session) sameTopics(ctx context.Context) error {
 // may have been written waits for them to come back, whatever ctx and its delivery timeout say: only closing it ends that.
 func (s *Session) produce(ctx context.Context, rs []*kgo.Record) error {
 	done := make(chan error, 1)
-	go func() { done <- s.cl.ProduceSync(ctx, rs...).FirstErr() }()
+	go func() {
+		for _, r := range s.cl.ProduceSync(ctx, rs...) {
+			if r.Err != nil {
+				done <- fmt.Errorf("topic %s: %w", r.Record.Topic, r.Err) // the client's own error does not name it
+				return
+			}
+		}
+		done <- nil
+	}()
 	select {
 	case err := <-done:
 		return err

@@ -89,7 +89,13 @@ func (c *Cluster) ensureTopics(ctx context.Context) (Layout, error) {
 	err := c.withAdmin(func(adm *kadm.Client) error {
 		md, err := adm.Metadata(ctx, c.topicNames()...)
 		if err != nil {
-			return fmt.Errorf("topics: %w", err)
+			return c.whichDenied("topics", err, func(topic string) error {
+				_, err := adm.Metadata(ctx, topic)
+				return err
+			})
+		}
+		if err := c.able(ctx, adm); err != nil {
+			return err
 		}
 		created := false
 		for _, w := range c.wanted() {
@@ -121,41 +127,17 @@ func (c *Cluster) topicNames() []string {
 	return []string{t.Events, t.State, t.DLQ, t.Watermark}
 }
 
-func (c *Cluster) create(ctx context.Context, adm *kadm.Client, w wantedTopic, brokers int) error {
-	configs := map[string]*string{"unclean.leader.election.enable": kadm.StringPtr("false")}
-	for k, v := range w.configs {
-		configs[k] = kadm.StringPtr(v)
-	}
-	replicas := int16(min(3, brokers))
-	if replicas == 3 {
-		configs["min.insync.replicas"] = kadm.StringPtr("2")
-	}
-	// The fault of a bad config is in the topic's own response, not in the request's error.
-	resp, err := adm.CreateTopic(ctx, w.partitions, replicas, configs, w.name)
-	if err == nil {
-		err = resp.Err
-	}
-	switch {
-	case err == nil:
-		c.cfg.Log.Info("created topic", "topic", w.name, "partitions", w.partitions, "replicas", replicas)
-		return nil
-	case errors.Is(err, kerr.TopicAlreadyExists): // another replica was faster
-		return nil
-	case denied(err) || errors.Is(err, kerr.PolicyViolation) || errors.Is(err, kerr.InvalidReplicationFactor) || errors.Is(err, kerr.InvalidConfig):
-		return &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("it does not exist and could not be created: %v %s", err, resp.ErrMessage),
-			Mend: "create it by hand: " + w.createCommand(replicas)}
-	}
-	return fmt.Errorf("create topic %s: %w", w.name, err)
-}
-
-func (w wantedTopic) createCommand(replicas int16) string {
-	s := fmt.Sprintf("kafka-topics.sh --bootstrap-server … --create --topic %s --partitions %d --replication-factor %d", w.name, w.partitions, replicas)
-	for _, k := range []string{"cleanup.policy", "retention.ms"} {
-		if v, ok := w.configs[k]; ok {
-			s += " --config " + k + "=" + v
+// whichDenied wraps the error of a question about all topics. Of a denied one it says which, asking again one by one: the client
+// says only that there is one.
+func (c *Cluster) whichDenied(what string, err error, ask func(topic string) error) error {
+	if denied(err) {
+		for _, topic := range c.topicNames() {
+			if err := ask(topic); denied(err) {
+				return fmt.Errorf("%s: topic %s: %w", what, topic, err)
+			}
 		}
 	}
-	return s
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // await waits until freshly created topics are known to the brokers with a leader for every partition.
@@ -186,7 +168,10 @@ func (c *Cluster) await(ctx context.Context, adm *kadm.Client) error {
 func (c *Cluster) layout(ctx context.Context, adm *kadm.Client) (Layout, error) {
 	md, err := adm.Metadata(ctx, c.topicNames()...)
 	if err != nil {
-		return Layout{}, fmt.Errorf("topics: %w", err)
+		return Layout{}, c.whichDenied("topics", err, func(topic string) error {
+			_, err := adm.Metadata(ctx, topic)
+			return err
+		})
 	}
 	for _, name := range c.topicNames() {
 		if err := md.Topics[name].Err; err != nil {
@@ -204,17 +189,16 @@ func (c *Cluster) layout(ctx context.Context, adm *kadm.Client) (Layout, error) 
 	}
 	rcs, err := adm.DescribeTopicConfigs(ctx, c.topicNames()...)
 	if err != nil {
-		return l, fmt.Errorf("topic configurations: %w", err)
+		return l, c.whichDenied("topic configurations, which DESCRIBE_CONFIGS allows to read", err, func(topic string) error {
+			_, err := adm.DescribeTopicConfigs(ctx, topic)
+			return err
+		})
 	}
 	for _, w := range c.wanted() {
 		l.batchBytes[w.name] = maxBatchBytes
 		rc, err := rcs.On(w.name, nil)
 		if err == nil {
 			err = rc.Err
-		}
-		if denied(err) {
-			return l, &RefusedError{Subject: "topic " + w.name, Reason: "its configuration cannot be checked: " + err.Error(),
-				Mend: "grant DESCRIBE_CONFIGS on it"}
 		}
 		if err != nil {
 			return l, fmt.Errorf("configuration of topic %s: %w", w.name, err)
