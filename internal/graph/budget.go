@@ -184,6 +184,16 @@ func (b *Budget) Hold(until time.Time) {
 	}
 }
 
+// Held returns until when Hold lets no request through; no time if it does.
+func (b *Budget) Held() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.now().Before(b.hold) {
+		return time.Time{}
+	}
+	return b.hold
+}
+
 // Restrict lets at most n requests through before until, whatever the limit says: the rule for the successor of an owner
 // that crashed. It replaces an earlier restriction.
 func (b *Budget) Restrict(until time.Time, n int) {
@@ -191,6 +201,16 @@ func (b *Budget) Restrict(until time.Time, n int) {
 	defer b.mu.Unlock()
 	b.strict = strict{until: anchor(b.now(), until), left: n}
 	b.wakeFirst()
+}
+
+// Restriction returns what is left of Restrict; no time if nothing is.
+func (b *Budget) Restriction() (until time.Time, left int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.now().Before(b.until) {
+		return time.Time{}, 0
+	}
+	return b.until, max(b.left, 0)
 }
 
 // Used returns the instants of the requests in the last 60 s, ascending, for the next owner's Restore: the newest 50 at most, for

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
 )
 
@@ -54,6 +55,20 @@ func (s *session) happened(t *tenant, name, sentence string) {
 // has reports whether a condition holds.
 func (t *tenant) has(name string) bool {
 	return slices.ContainsFunc(t.Header.Conditions, func(c state.Condition) bool { return c.Name == name })
+}
+
+// warnAgain tells the log every minute of an outage that lasts, however long the scans wait, and returns when it is to be called
+// again.
+func (s *session) warnAgain(t *tenant, now time.Time) time.Time {
+	i := slices.IndexFunc(t.Header.Conditions, func(c state.Condition) bool { return c.Name == conditionSource })
+	if i < 0 {
+		return schedule.Never
+	}
+	if now.Sub(t.warned).Abs() >= sayAgain {
+		t.warned = now
+		t.log.Warn("rows cannot be read", "since", t.Header.Conditions[i].Since, "error", t.Header.Conditions[i].Sentence)
+	}
+	return t.warned.Add(sayAgain)
 }
 
 // endCondition reports whether the condition held.

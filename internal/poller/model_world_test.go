@@ -408,13 +408,13 @@ func (m *model) config(p *process, su setUpOf) (cfg poller.Config, transport *ht
 	transport = graph.NewTransport()
 	transport.Proxy, transport.DialContext = nil, p.dial
 	budget := graph.NewBudget(m, cmp.Or(m.h.perMinute, perMinute))
+	log := slog.New(slog.NewTextHandler(m.log, nil)).With("process", p.instance)
 	root := &url.URL{Scheme: "http", Host: graphAddr}
 	pager, err := graph.New(graph.Config{Tenant: tenant, Endpoint: root, APIVersion: su.version, Tokens: tokens, Budget: budget, Clock: m,
-		Transport: transport})
+		Transport: transport, Log: log})
 	if err != nil {
 		return cfg, nil, err
 	}
-	log := slog.New(slog.NewTextHandler(m.log, nil)).With("process", p.instance)
 	return poller.Config{
 		Cluster: c, Layout: layout, Clock: m, Schedule: schedule.Settings{Interval: m.h.interval, Lookback: m.h.lookback}, Concurrency: 2,
 		Start:   func(time.Time) window.Day { return m.day(-m.h.back) },

@@ -18,6 +18,9 @@ func (s *session) startDue(ctx context.Context) time.Duration {
 	}
 	next := now.Add(time.Minute)
 	for _, t := range s.tenants {
+		if at := s.warnAgain(t, now); at.Before(next) {
+			next = at
+		}
 		if !t.planAt.After(now) {
 			t.planAt = s.startTenant(ctx, t, now)
 		}

@@ -158,6 +158,7 @@ func (s *session) failed(f fetched) {
 		sc.failed = f.received
 	}
 	sc.failing = true
+	sc.tenant.warned = s.p.cfg.Clock.Now()
 	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
 	log := sc.tenant.log.With("range", sc.rng.String(), "page", sc.pages+1, "error", f.err)
 	if hopeless(sc, f.err) {

@@ -28,6 +28,8 @@ const (
 	// successorWindow and successorRequests are the rule for the successor of a crashed owner.
 	successorWindow   = time.Minute
 	successorRequests = 3
+	// longestHold is the longest Retry-After that Graph's client takes for one.
+	longestHold = 24 * time.Hour
 )
 
 // tenant is a tenant of this session.
@@ -46,6 +48,7 @@ type tenant struct {
 	refused    map[string]int // how often rows of this session became rejects anew
 	planAt     time.Time      // nothing more is due before, unless a scan ends
 	said       time.Time      // when the log last told of the backfill
+	warned     time.Time      // and when that rows cannot be read
 	log        *slog.Logger
 }
 
@@ -95,6 +98,12 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 			src.Budget.Restrict(now.Add(successorWindow), n)
 		case previous != nil && previous.Released != nil && st.Header.Requests != nil:
 			src.Budget.Restore(st.Header.Requests.Used)
+			if r := st.Header.Requests.Strict; r != nil && p.cfg.PoliteSuccessor && now.Before(r.Until) {
+				src.Budget.Restrict(earlier(r.Until, now.Add(successorWindow)), r.Left)
+			}
+		}
+		if r := st.Header.Requests; r != nil && r.Hold != nil { // also of an owner that crashed
+			src.Budget.Hold(earlier(*r.Hold, now.Add(longestHold)))
 		}
 		if r := st.Header.Requests; r == nil || r.Limit != src.Budget.Limit() {
 			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
@@ -214,13 +223,27 @@ func (s *session) flush() error {
 func (s *session) countRequests(old time.Duration) {
 	now := s.p.cfg.Clock.Now()
 	for _, t := range s.tenants {
-		if r := t.Header.Requests; r != nil && now.Sub(r.At).Abs() < old {
+		hold := t.source.Budget.Held().UTC().Round(0)
+		if r := t.Header.Requests; r != nil && now.Sub(r.At).Abs() < old && (hold.IsZero() || r.Hold != nil && r.Hold.Equal(hold)) {
 			continue
 		}
-		t.SetHeader(func(h *state.Header) {
-			h.Requests = &state.Requests{At: now, Used: t.source.Budget.Used(), Limit: t.source.Budget.Limit()}
-		})
+		requests := &state.Requests{At: now, Used: t.source.Budget.Used(), Limit: t.source.Budget.Limit()}
+		if !hold.IsZero() {
+			requests.Hold = &hold
+		}
+		if until, left := t.source.Budget.Restriction(); !until.IsZero() {
+			requests.Strict = &state.Strict{Until: until.UTC().Round(0), Left: left}
+		}
+		t.SetHeader(func(h *state.Header) { h.Requests = requests })
 	}
+}
+
+// earlier returns the earlier instant: what another owner has noted may come from a clock that was ahead.
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // watermark is the value of a tenant's record on the watermark topic.

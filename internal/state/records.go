@@ -60,6 +60,16 @@ type Requests struct {
 	At    time.Time   `json:"at"`
 	Used  []time.Time `json:"used"`
 	Limit int         `json:"limit"`
+	// Hold is set while Graph's Retry-After lets nothing through, until then.
+	Hold *time.Time `json:"hold,omitempty"`
+	// Strict is set in the first minute after a crash: what the crashed owner has asked is not in Used.
+	Strict *Strict `json:"strict,omitempty"`
+}
+
+// Strict is the rule for the successor of a crashed owner, and for those who take over from it in time.
+type Strict struct {
+	Until time.Time `json:"until"`
+	Left  int       `json:"left"` // requests that may still be made before
 }
 
 // Condition is something that an operator should know of, until it ends.
