@@ -3,13 +3,16 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
+	"net/http"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"pstncalls/internal/graphfake"
 	"pstncalls/internal/kafka"
-	"pstncalls/internal/poller"
 )
 
 // static lets a child take over at once, without waiting until the group has missed the one before.
@@ -33,46 +36,20 @@ func check(t *testing.T, v graphfake.Verdict) {
 	}
 }
 
-// TestCrashPoints kills a producer at every named point, several times deep, and lets another one finish.
-func TestCrashPoints(t *testing.T) {
-	points := []struct {
-		at kafka.Point
-		ns []int
-	}{
-		{kafka.AtFenced, []int{1}}, {kafka.AtClaimed, []int{1}}, {kafka.AtState, []int{1}}, {kafka.AtReady, []int{1}},
-		{poller.AtPage, []int{1, 2, 9}}, {kafka.AtBegin, []int{2, 9}}, {kafka.AtProduced, []int{1, 2, 9}},
-		{kafka.AtEnd, []int{2, 9}}, {kafka.AtCommitted, []int{2, 9}}, {kafka.AtState, []int{20}}, {poller.AtMerge, []int{1, 1}},
+// TestRestartPublishesNothing restarts a producer that finds nothing new.
+func TestRestartPublishesNothing(t *testing.T) {
+	w := newWorld(t, crashGraph(500), static)
+	proc := w.start("none")
+	check(t, w.settle(900, 30*time.Second))
+	if code := proc.stop(); code != exitDone {
+		t.Errorf("exit code %d:\n%.4000s", code, proc.log.String())
 	}
-	const rows = 2 * 4000
-	w := newWorld(t, crashGraph(rows/2), static, "GRAPH_CONCURRENCY=1")
-	fired := 0
-	for _, p := range points {
-		for _, n := range p.ns {
-			at := fmt.Sprintf("%s %d", p.at, n)
-			proc := w.start(at)
-			if !proc.await(30 * time.Second) {
-				t.Fatalf("%s was never reached:\n%.4000s", at, proc.log.String())
-			}
-			fired++
-			if v := w.verdict(); v.Doubled+v.Wrong > 0 {
-				check(t, v)
-				t.Fatalf("after %s", at)
-			}
-		}
+	before, asked := len(w.read(w.name)), w.graph.Requests(http.StatusOK)
+	proc = w.start("none")
+	for w.graph.Requests(http.StatusOK) < asked+2*51 { // all days twice
+		time.Sleep(50 * time.Millisecond)
 	}
-	last := w.start("none")
-	v := w.settle(rows/2, 30*time.Second)
-	check(t, v)
-	if code := last.stop(); code != exitDone {
-		t.Errorf("exit code %d:\n%s", code, last.log.String())
-	}
-	t.Logf("%d points hit; %s", fired, v)
-
-	// A restart that finds nothing new publishes nothing.
-	again := w.start("none")
-	before := len(w.read(w.name))
-	time.Sleep(2500 * time.Millisecond) // two polls of the open window
-	again.stop()
+	proc.stop()
 	if after := len(w.read(w.name)); after != before {
 		t.Errorf("a restart published %d events although nothing changed", after-before)
 	}
@@ -144,13 +121,7 @@ func (w *world) addRow(i int) string {
 // TestCrashRandom kills producers at random instants while the source changes: rows arrive late and are corrected.
 func TestCrashRandom(t *testing.T) {
 	kills := randomKills
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("PSTNCALLS_TEST_SEED"); s != "" { // to repeat a run
-		if _, err := fmt.Sscan(s, &seed); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d: PSTNCALLS_TEST_SEED repeats it", seed)
+	seed := seedOf(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, crashGraph(1500), static)
 	// A producer lives for as long as it needs to publish, more or less, on these brokers and on this machine.
@@ -218,6 +189,106 @@ func TestTakeOvers(t *testing.T) {
 	check(t, v)
 	old.stop()
 	t.Log(v)
+}
+
+// TestTakeOversOfThree lets successors take over from owners who are alive, in three places: both believe that they
+// own the shards. Every other one is frozen until it has been robbed, and wakes as one who owns nothing and does not know.
+func TestTakeOversOfThree(t *testing.T) {
+	seed, wanted := seedOf(t), countOf(t, "PSTNCALLS_TEST_TAKEOVERS", takeOvers)
+	cfg := crashGraph(300)
+	for _, tenant := range []string{"fabrikam", "northwind", "adventure-works", "tailspin", "wingtip"} { // so that hardly a place owns nothing
+		another := cfg.Tenants[0]
+		another.ID = tenant
+		cfg.Tenants = append(cfg.Tenants, another)
+	}
+	w := newWorld(t, cfg)
+	owners := &takeOver{last: map[int32]kafka.Claim{}}
+	rng := rand.New(rand.NewPCG(seed, 0))
+	owner := func(place int) *process {
+		return w.start("none", fmt.Sprintf("KAFKA_GROUP_INSTANCE_ID=place-%d", place))
+	}
+	var places [3]*process
+	for i := range places {
+		places[i] = owner(i)
+	}
+	for len(w.read(w.name+".state")) == 0 { // the topics exist before
+		time.Sleep(50 * time.Millisecond)
+	}
+	src := newSource(t, w, follow(t, w), seed)
+	w.consume(w.name+".state", owners.take)
+	pass := func(d time.Duration) {
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			src.change()
+		}
+	}
+	robbed := 0
+	for n := 0; robbed < wanted; n++ {
+		place, freeze, alive := rng.IntN(3), rng.IntN(2) == 0, time.Duration(rng.IntN(300))*time.Millisecond
+		old := places[place]
+		if freeze {
+			if err := old.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		places[place] = owner(place)
+		now := robbed
+		for since := time.Now(); now == robbed && time.Since(since) < 4*time.Second; { // it may have owned nothing
+			pass(20 * time.Millisecond)
+			now = owners.count()
+		}
+		robbed = now
+		if freeze {
+			if err := old.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(alive)
+		old.kill()
+		if n > 20*wanted {
+			t.Fatalf("only %d shards were taken over by %d successors", robbed, n)
+		}
+		if n%10 != 9 {
+			continue
+		}
+		if v := w.verdict(); v.Doubled+v.Wrong > 0 {
+			check(t, v)
+			t.Fatalf("after %d take-overs, seed %d", robbed, seed)
+		}
+	}
+	v := w.settle(len(cfg.Tenants)*2*290, 60*time.Second)
+	check(t, v)
+	for _, p := range places {
+		if code := p.stop(); code != exitDone {
+			t.Errorf("exit code %d:\n%.4000s", code, p.log.String())
+		}
+	}
+	t.Logf("seed=%d takeovers=%d; %s", seed, robbed, v)
+}
+
+// takeOver counts the claims that follow one of another process which had not released the shard.
+type takeOver struct {
+	mu   sync.Mutex
+	last map[int32]kafka.Claim
+	n    int
+}
+
+func (o *takeOver) take(rec *kgo.Record) {
+	c, ok := claimOf(rec)
+	if !ok {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if before, known := o.last[rec.Partition]; known && before.Instance != c.Instance && before.Released == nil {
+		o.n++
+	}
+	o.last[rec.Partition] = c
+}
+
+func (o *takeOver) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.n
 }
 
 // TestReplicas lets three producers share the shards of several tenants, and kills one of them.

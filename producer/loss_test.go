@@ -12,14 +12,57 @@ import (
 // endTxn is the API key of the request that commits.
 const endTxn = 26
 
-// loss is the network before the brokers: it can lose the answer to a commit that the broker has received and applied. Who dials
-// through it says first, on a line of its own, whom it wants to reach.
+// loss is the network before the brokers: it can lose the answer to a commit that the broker has received and applied, and it can be
+// cut. Who dials through it says first, on a line of its own, whom it wants to reach.
 type loss struct {
 	address string
 
 	mu    sync.Mutex
 	after int           // of the requests that commit, so many are still answered
 	lost  chan struct{} // closed when an answer was lost; nil: none is to be
+
+	conns   map[net.Conn]bool // both sides of what is forwarded
+	refused chan struct{}     // takes one for each connection that is refused; nil: none is
+}
+
+// cut closes all connections and refuses new ones until mend. It returns how many there were, and a channel that takes one for
+// each that is refused.
+func (l *loss) cut() (int, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = make(chan struct{}, 1000)
+	for c := range l.conns {
+		c.Close()
+	}
+	return len(l.conns) / 2, l.refused
+}
+
+func (l *loss) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = nil
+}
+
+// open reports whether the network takes a connection, and keeps both of its sides for cut.
+func (l *loss) open(child, broker net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused != nil {
+		select {
+		case l.refused <- struct{}{}:
+		default: // enough for any test
+		}
+		return false
+	}
+	l.conns[child], l.conns[broker] = true, true
+	return true
+}
+
+func (l *loss) closed(child, broker net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, child)
+	delete(l.conns, broker)
 }
 
 // next arms it: the answer to the n-th EndTxn from now on is lost, and the channel closed then.
@@ -36,7 +79,7 @@ func newLoss(t *testing.T) *loss {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &loss{address: ln.Addr().String()}
+	l := &loss{address: ln.Addr().String(), conns: map[net.Conn]bool{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -73,6 +116,10 @@ func (l *loss) forward(ctx context.Context, c net.Conn) {
 		return
 	}
 	defer broker.Close()
+	if !l.open(c, broker) {
+		return
+	}
+	defer l.closed(c, broker)
 	defer context.AfterFunc(ctx, func() { c.Close(); broker.Close() })()
 	child := &lossyConn{Conn: c, loss: l}
 	var answers sync.WaitGroup

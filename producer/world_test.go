@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,7 @@ import (
 )
 
 const (
-	// childVariable makes the test binary a producer that ends by SIGKILL: "<point> <n>" is where, "" nowhere.
+	// childVariable makes the test binary a producer that a fault hits: "<point> <n> <fault>" says where (see fault), "none" nowhere.
 	childVariable = "PSTNCALLS_TEST_CHILD"
 	// networkVariable is the address of the network between the child and its brokers, in the parent's hands: see loss.
 	networkVariable = "PSTNCALLS_TEST_NETWORK"
@@ -39,26 +40,26 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child is the real producer, with an observer that kills the process at a point.
+// child is the real producer, with an observer that brings a fault about at a point.
 func child(at string) int {
 	var observer kafka.Observer
 	if at != "none" {
-		k := &killer{}
-		if _, err := fmt.Sscanf(at, "%s %d", &k.point, &k.left); err != nil {
+		f, err := parseFault(at)
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
 			return exitUsage
 		}
-		observer = k
+		observer = f
 	}
 	cfg, err := config.Load(withoutChild(os.Environ()))
 	if err != nil {
 		return report(os.Stderr, "run", err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	go func() { // the parent closes our stdin to end us in order
-		io.Copy(io.Discard, os.Stdin)
+		goOn(os.Stdin)
 		stop()
 	}()
 	return report(os.Stderr, "run", serve(ctx, cfg, log, setup{observer: observer, dialer: through(os.Getenv(networkVariable)), noAdmin: true}))
@@ -72,28 +73,6 @@ func withoutChild(environ []string) []string {
 		}
 	}
 	return out
-}
-
-// killer kills its own process when a point is reached for the left-th time, after saying so.
-type killer struct {
-	point string
-	left  int
-	mu    sync.Mutex
-}
-
-func (k *killer) Reached(_ int32, p kafka.Point) {
-	if string(p) != k.point {
-		return
-	}
-	k.mu.Lock() // never unlocked by the one that dies: nothing else may go on
-	k.left--
-	if k.left > 0 {
-		k.mu.Unlock()
-		return
-	}
-	fmt.Println("hit", p)
-	syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {}
 }
 
 // world is a simulated Graph in this process, and a Kafka: the brokers that PSTNCALLS_TEST_KAFKA names, with topics of a new name,
@@ -130,7 +109,7 @@ func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
 	t.Cleanup(web.Close)
 	w.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"GRAPH_AUTH=none", "GRAPH_TENANTS=" + worldTenant, "GRAPH_ENDPOINT=" + web.URL, "GRAPH_REQUESTS_PER_MINUTE=100000",
+		"GRAPH_AUTH=none", "GRAPH_TENANTS=" + strings.Join(w.graph.Tenants(), ","), "GRAPH_ENDPOINT=" + web.URL, "GRAPH_REQUESTS_PER_MINUTE=100000",
 		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + w.name + "-group", "KAFKA_EVENTS_TOPIC=" + w.name,
 		"KAFKA_STATE_TOPIC=" + w.name + ".state", "KAFKA_DLQ_TOPIC=" + w.name + ".dlq", "KAFKA_WATERMARK_TOPIC=" + w.name + ".watermark",
 		networkVariable + "=" + w.loss.address,
@@ -142,17 +121,18 @@ func newWorld(t *testing.T, cfg graphfake.Config, more ...string) *world {
 // process is a running child.
 type process struct {
 	cmd  *exec.Cmd
-	in   io.Closer
+	in   io.WriteCloser
 	hit  atomic.Bool
+	at   chan struct{} // closed when it has said that it is at its point
 	done chan struct{}
-	log  strings.Builder
+	log  logText
 	err  error
 }
 
-// start runs a child that kills itself at a point; "none" is nowhere.
+// start runs a child that a fault hits at a point; "none" is nowhere.
 func (w *world) start(at string, more ...string) *process {
 	w.t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), done: make(chan struct{})}
+	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), at: make(chan struct{}), done: make(chan struct{})}
 	p.cmd.Env = append(append([]string{childVariable + "=" + at}, w.environ...), more...)
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -172,6 +152,7 @@ func (w *world) start(at string, more ...string) *process {
 		for s := bufio.NewScanner(out); s.Scan(); {
 			if strings.HasPrefix(s.Text(), "hit ") {
 				p.hit.Store(true)
+				close(p.at)
 			}
 		}
 		p.err = p.cmd.Wait()
@@ -197,16 +178,6 @@ func (p *process) stop() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// await waits for the child's own death and reports whether it died at its point.
-func (p *process) await(d time.Duration) bool {
-	select {
-	case <-p.done:
-	case <-time.After(d):
-		p.kill()
-	}
-	return p.hit.Load()
-}
-
 // verdict compares the topics with the truth as of now.
 func (w *world) verdict() graphfake.Verdict {
 	w.t.Helper()
@@ -221,7 +192,11 @@ func (w *world) verdict() graphfake.Verdict {
 			}
 		}
 	}
-	v, err := graphfake.Compare(w.graph.Truth(worldTenant), events, rejects, graphfake.CompareOptions{AsOf: time.Now()})
+	var truth []graphfake.TrueRow
+	for _, tenant := range w.graph.Tenants() {
+		truth = append(truth, w.graph.Truth(tenant)...)
+	}
+	v, err := graphfake.Compare(truth, events, rejects, graphfake.CompareOptions{AsOf: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -262,4 +237,22 @@ func (w *world) settle(rows int, d time.Duration) graphfake.Verdict {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+// logText is what a child has logged so far.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
