@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -318,6 +319,9 @@ func (p *play) stopped() {
 func (p *process) stopped(t *testing.T) bool {
 	t.Helper()
 	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(p.cmd.Process.Pid)).Output()
+	if gone := new(exec.ExitError); errors.As(err, &gone) {
+		return false // there is no such process any more
+	}
 	if err != nil {
 		t.Fatalf("ps: %v", err)
 	}

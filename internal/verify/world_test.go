@@ -194,8 +194,17 @@ func (w *world) foreign(recs ...kafka.Record) {
 	}
 }
 
+// read reads the state as it is when all that was committed can be seen: brokers answer a commit before every partition shows it.
 func (w *world) read() *kafka.StateView {
 	w.Helper()
+	r, err := w.cluster.NewReader()
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Decided(w.ctx(), w.cluster.Topics().State); err != nil {
+		w.Fatal(err)
+	}
 	view, err := w.cluster.ReadState(w.ctx())
 	if err != nil {
 		w.Fatal(err)
