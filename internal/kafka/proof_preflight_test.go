@@ -281,7 +281,9 @@ func TestPreflightMayNotCreate(t *testing.T) {
 	if len(failed) != 1 || !strings.HasPrefix(failed[0], "topics "+c.cfg.Topics.DLQ) || !strings.Contains(failed[0], "create it by hand: kafka-topics.sh") {
 		t.Errorf("failed: %q", failed)
 	}
-	if warned := bad(fs, kafka.Warning); len(warned) != 3 || !strings.Contains(warned[0], "run creates it with 6 partitions") {
+	// Beside them some brokers' ACLs leave it open what the transactional ids are allowed.
+	warned := slices.DeleteFunc(bad(fs, kafka.Warning), func(w string) bool { return !strings.HasPrefix(w, "topics ") })
+	if len(warned) != 3 || !strings.Contains(warned[0], "run creates it with 6 partitions") {
 		t.Errorf("warnings: %q", warned)
 	}
 }
