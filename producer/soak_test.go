@@ -46,8 +46,9 @@ func countOf(t *testing.T, variable string, n int) int {
 }
 
 // stall is how long a call of today may wait for a reader to be shown it. What may come together before: a frozen owner holds the
-// readers for up to 30 s, a replica that died while it joined holds the others up for 20 s, and it was a member for 6 s.
-const stall = 90 * time.Second
+// readers for up to 30 s, a replica that died while it joined holds the others up for 20 s, and it was a member for 6 s; all of it
+// on a machine that has other work.
+const stall = 3 * time.Minute
 
 // TestSoak strikes at three replicas, one to all three at a time, while Graph throttles, fails, and changes what it said.
 func TestSoak(t *testing.T) {
@@ -264,7 +265,7 @@ func (s *soak) revive() {
 		}
 		due := time.Now().After(p.next)
 		switch {
-		case p.state != down && ended && p.proc.hit.Load() && !p.thawed:
+		case p.state != down && ended && p.proc.hit.Load() && !p.thawed, p.state == leaving && ended && !p.proc.ears.Load():
 			s.kills++
 			p.state, p.next = down, time.Now().Add(p.restart)
 		case p.state == up && p.held(s):

@@ -58,6 +58,7 @@ func child(at string) int {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	fmt.Println("hears")
 	go func() { // the parent closes our stdin to end us in order
 		goOn(os.Stdin)
 		stop()
@@ -123,6 +124,7 @@ type process struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	hit  atomic.Bool
+	ears atomic.Bool   // SIGTERM ends it in order from now on
 	at   chan struct{} // closed when it has said that it is at its point
 	done chan struct{}
 	log  logText
@@ -150,7 +152,10 @@ func (w *world) start(at string, more ...string) *process {
 	go func() {
 		defer close(p.done)
 		for s := bufio.NewScanner(out); s.Scan(); {
-			if strings.HasPrefix(s.Text(), "hit ") {
+			switch {
+			case s.Text() == "hears":
+				p.ears.Store(true)
+			case strings.HasPrefix(s.Text(), "hit "):
 				p.hit.Store(true)
 				close(p.at)
 			}
