@@ -349,8 +349,10 @@ func (s *soak) verify() {
 // judge ends the soak where something was published that must not be.
 func (s *soak) judge(when string) {
 	s.t.Helper()
-	if v := s.w.verdict(); v.Doubled+v.Wrong > 0 {
+	v := s.w.verdict()
+	if v.Doubled+v.Wrong > 0 {
 		check(s.t, v)
 		s.t.Fatalf("%s, seed %d", when, s.seed)
 	}
+	s.t.Logf("%s: kills=%d stops=%d terms=%d events=%d", when, s.kills, s.stops, s.terms, v.Events)
 }
