@@ -40,7 +40,7 @@ func check(t *testing.T, v graphfake.Verdict) {
 func TestRestartPublishesNothing(t *testing.T) {
 	w := newWorld(t, crashGraph(500), static)
 	proc := w.start("none")
-	check(t, w.settle(900, 30*time.Second))
+	check(t, w.settle(900, 3*time.Minute))
 	if code := proc.stop(); code != exitDone {
 		t.Errorf("exit code %d:\n%.4000s", code, proc.log.String())
 	}
@@ -60,7 +60,7 @@ func TestRestartPublishesNothing(t *testing.T) {
 func TestCrashEndAnswerLost(t *testing.T) {
 	w := newWorld(t, crashGraph(500), static)
 	first := w.start("none") // makes the topics, so that the commits counted below are those of rows
-	w.settle(100, 30*time.Second)
+	w.settle(100, 3*time.Minute)
 	first.kill()
 	for i := range 5 {
 		for range 5 { // something new for every round
@@ -70,13 +70,13 @@ func TestCrashEndAnswerLost(t *testing.T) {
 		proc := w.start("none")
 		select {
 		case <-lost:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("round %d: no answer was lost:\n%.4000s", i, proc.log.String())
 		}
 		proc.kill()
 	}
 	last := w.start("none")
-	v := w.settle(900, 30*time.Second)
+	v := w.settle(900, 3*time.Minute)
 	check(t, v)
 	last.stop()
 	t.Log(v)
@@ -86,20 +86,20 @@ func TestCrashEndAnswerLost(t *testing.T) {
 func TestEndAnswerLost(t *testing.T) {
 	w := newWorld(t, crashGraph(500))
 	proc := w.start("none")
-	w.settle(100, 30*time.Second)
+	w.settle(100, 3*time.Minute)
 	lost := w.loss.next(1)
 	for range 5 {
 		w.addRow(0)
 	}
 	select {
 	case <-lost:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("no answer was lost:\n%.4000s", proc.log.String())
 	}
 	for range 5 {
 		w.addRow(1)
 	}
-	v := w.settle(900, 60*time.Second)
+	v := w.settle(900, 3*time.Minute)
 	check(t, v)
 	proc.stop()
 	t.Log(v)
@@ -185,7 +185,7 @@ func TestTakeOvers(t *testing.T) {
 			t.Fatalf("after %d take-overs", i+1)
 		}
 	}
-	v := w.settle(rows-rows/50, 60*time.Second)
+	v := w.settle(rows-rows/50, 3*time.Minute)
 	check(t, v)
 	old.stop()
 	t.Log(v)
@@ -301,7 +301,7 @@ func TestReplicas(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond)
 	replicas[0].kill()
 	replicas[0] = w.start("none")
-	v := w.settle(2900, 60*time.Second)
+	v := w.settle(2900, 3*time.Minute)
 	check(t, v)
 	for _, r := range replicas {
 		if code := r.stop(); code != exitDone {

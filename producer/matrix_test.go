@@ -206,7 +206,7 @@ func (p *play) run() graphfake.Verdict {
 	}
 	p.child = p.w.start(fmt.Sprintf("%s %d %s %s", c.at, c.n, kind, since))
 	if c.stage == ending {
-		p.until("something is published", 30*time.Second, func() bool { return len(p.w.read(p.w.name)) > 0 })
+		p.until("something is published", 2*time.Minute, func() bool { return len(p.w.read(p.w.name)) > 0 })
 		p.signal(syscall.SIGTERM)
 	}
 	p.reach(p.child)
@@ -312,7 +312,7 @@ func (p *play) signal(s syscall.Signal) {
 
 func (p *play) stopped() {
 	p.t.Helper()
-	p.until("the child is stopped", 30*time.Second, func() bool { return p.child.stopped(p.t) })
+	p.until("the child is stopped", 2*time.Minute, func() bool { return p.child.stopped(p.t) })
 }
 
 // stopped reports whether a process is stopped by a signal.
@@ -339,7 +339,7 @@ func (p *play) freeze() {
 	began := time.Now()
 	p.idle(func() {
 		time.Sleep(transactionTimeout + time.Second)
-		p.until("the brokers have aborted its transaction", 20*time.Second, func() bool { return p.w.undecided(p.t) == 0 })
+		p.until("the brokers have aborted its transaction", 2*time.Minute, func() bool { return p.w.undecided(p.t) == 0 })
 	})
 	p.proof = fmt.Sprintf("frozen for %s, transaction open %t", time.Since(began).Round(100*time.Millisecond), open)
 	p.thaw()
@@ -362,7 +362,7 @@ func (p *play) usurp() *process {
 	next := p.w.start("none", "KAFKA_GROUP_INSTANCE_ID=")
 	mine := fmt.Sprintf("-%d-", next.cmd.Process.Pid)
 	p.idle(func() {
-		p.until("the successor claims the shard", 45*time.Second, func() bool {
+		p.until("the successor claims the shard", 2*time.Minute, func() bool {
 			for _, claims := range p.w.claims() {
 				if slices.ContainsFunc(claims, func(c kafka.Claim) bool { return strings.Contains(c.Instance, mine) }) {
 					return true
@@ -392,7 +392,7 @@ func (p *play) cut() {
 			p.w.loss.mend()
 			p.proof = fmt.Sprintf("%d connections cut, %d refused", n, i)
 			return
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			p.t.Fatal("it does not try to reach its brokers")
 		}
 	}
@@ -408,7 +408,7 @@ func (w *world) undecided(t *testing.T) (n int64) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	adm := kadm.NewClient(cl)
 	topics := []string{w.name, w.name + ".state"}

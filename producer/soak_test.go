@@ -83,7 +83,7 @@ func TestSoak(t *testing.T) {
 	s.verify()
 
 	all := s.w.read(s.w.name)
-	for deadline := time.Now().Add(30 * time.Second); f.differs(all) != "" && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); f.differs(all) != "" && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	if d := f.differs(all); d != "" {

@@ -77,7 +77,7 @@ func TestTenantsFileWithMistakes(t *testing.T) {
 			}
 		case err := <-ended:
 			t.Fatalf("it ended: %v", err)
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("in vain: %q", words)
 		}
 	}

@@ -212,7 +212,7 @@ func TestNoTransactions(t *testing.T) {
 
 func checkNoTransactions(t *testing.T, c *process, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := c.Prepare(ctx, false)
 	if err == nil || ctx.Err() != nil {

@@ -52,7 +52,7 @@ func TestRetryAfterIsHandedOn(t *testing.T) {
 			first := w.run("a", u)
 			w.clean("before")
 			w.graph.Script(graphfake.Fault{Kind: graphfake.Status, Status: http.StatusTooManyRequests, RetryAfter: "600"})
-			w.until("Graph wants to be left alone", func() bool { return w.graph.Requests(http.StatusTooManyRequests) > 0 })
+			w.until("Graph wants to be left alone, and was heard", func() bool { return !first.budget.Held().IsZero() })
 			if crash {
 				<-died
 				<-first.done

@@ -34,7 +34,7 @@ import (
 
 const (
 	tenant   = "contoso"
-	patience = time.Minute // of a wait that is going to be met, on a slow machine, raced
+	patience = 5 * time.Minute // of a wait that is going to be met, on a slow machine, raced
 )
 
 var topics = kafka.Topics{Events: "calls", State: "calls.state", DLQ: "calls.dlq", Watermark: "calls.watermark"}
