@@ -42,9 +42,11 @@ func IsRefused(err error) bool {
 }
 
 // FencedOrTimedOut reports whether err is one of the four faces of "this session is no longer the owner, or its transaction
-// timed out" (design section 4): the two cannot be told apart from the error.
+// timed out" (design section 4), or the fifth, of brokers that have forgotten the transactional id after seven idle days: what has
+// happened meanwhile cannot be told from the error.
 func FencedOrTimedOut(err error) bool {
-	for _, e := range []*kerr.Error{kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.OperationNotAttempted} {
+	for _, e := range []*kerr.Error{kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.OperationNotAttempted,
+		kerr.InvalidProducerIDMapping} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -50,12 +50,11 @@ func (c *Cluster) RunMembers(ctx context.Context, work func(ctx context.Context,
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	cl.PauseFetchTopics(c.cfg.Topics.State) // membership only: nothing is ever consumed through the group
-
 	var watch sync.WaitGroup
-	defer watch.Wait()
+	defer watch.Wait() // once the client is closed, which ends its last request
+	defer cl.Close()
 	defer cancel(nil)
+	cl.PauseFetchTopics(c.cfg.Topics.State) // membership only: nothing is ever consumed through the group
 	watch.Go(func() { c.watch(ctx, cl) })
 
 	var said time.Time
@@ -100,15 +99,15 @@ const (
 // commit would not notice.
 func (c *Cluster) watch(ctx context.Context, cl *kgo.Client) {
 	var since, said time.Time
+	var asked sync.WaitGroup
+	defer asked.Wait()
 	for {
 		select {
 		case <-time.After(pingEvery):
 		case <-ctx.Done():
 			return
 		}
-		ping, cancel := context.WithTimeout(ctx, pingEvery)
-		err := cl.Ping(ping)
-		cancel()
+		err := ping(ctx, cl, &asked)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -127,6 +126,23 @@ func (c *Cluster) watch(ctx context.Context, cl *kgo.Client) {
 	}
 }
 
+// ping asks for an answer within pingEvery. The client's own Ping does not end with its context: it waits behind all requests that are
+// queued for a broker, each of which may wait for a connection for 10 s or longer.
+func ping(ctx context.Context, cl *kgo.Client, asked *sync.WaitGroup) error {
+	ctx, cancel := context.WithTimeout(ctx, pingEvery)
+	answer := make(chan error, 1)
+	asked.Go(func() {
+		defer cancel()
+		answer <- cl.Ping(ctx)
+	})
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 type members struct {
 	ctx  context.Context
 	fail context.CancelCauseFunc
@@ -142,6 +158,7 @@ type shardRun struct {
 	done   chan struct{}
 }
 
+// Guard: one goroutine a shard. Taken out: TestOneWorkAShard, TestMembersShareTheShards.
 func (m *members) assigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

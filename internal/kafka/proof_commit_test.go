@@ -1,21 +1,18 @@
 package kafka_test
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"pstncalls/internal/kafka"
 )
@@ -104,127 +101,115 @@ func TestCommitProduceError(t *testing.T) {
 	}
 }
 
-// What End answers, and what is true: an error leaves it unknown, and the next Open tells all or nothing.
+// What a broker answers to a commit, or does not, and what it has done: two things. Each answer comes once, of a broker that has done
+// what it was asked and of one that has not. Whatever Commit makes of it, nothing is assumed: where it says nil, all is committed;
+// where it does not, the session is dead, the next Open tells, and a program that goes by that publishes every row once.
 func TestCommitEndAnswers(t *testing.T) {
-	for _, tc := range []struct {
-		name      string
-		err       *kerr.Error
-		recovers  bool // inside Commit
-		committed bool // in truth
-	}{
-		{"moved once", kerr.CoordinatorNotAvailable, true, true},
-		{"loading once", kerr.CoordinatorLoadInProgress, true, true},
-		{"timed out", kerr.RequestTimedOut, false, false},
-		{"unknown", kerr.UnknownServerError, false, false},
-		{"fenced", kerr.ProducerFenced, false, false},
-		{"epoch", kerr.InvalidProducerEpoch, false, false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			fake, c := newFake(t)
+	type row struct {
+		name string
+		key  kmsg.Key
+		err  *kerr.Error // nil: no answer
+		cut  bool        // the connection ends in its place
+	}
+	rows := []row{
+		{"nothing, until the commit's own deadline", kmsg.EndTxn, nil, false},
+		{"connection closed", kmsg.EndTxn, nil, true},
+		{"connection closed under records", kmsg.Produce, nil, true},
+	}
+	for _, err := range []*kerr.Error{kerr.RequestTimedOut, kerr.NetworkException, kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress,
+		kerr.UnknownServerError, kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidProducerIDMapping, kerr.InvalidTxnState, kerr.TransactionAbortable} {
+		rows = append(rows, row{"end", kmsg.EndTxn, err, false})
+	}
+	for _, err := range []*kerr.Error{kerr.UnknownTopicID, kerr.UnknownTopicOrPartition, kerr.RequestTimedOut, kerr.NotLeaderForPartition, kerr.NotEnoughReplicasAfterAppend,
+		kerr.UnknownServerError, kerr.ConcurrentTransactions, kerr.InvalidProducerIDMapping, kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID} {
+		rows = append(rows, row{"produce", kmsg.Produce, err, false})
+	}
+	for _, err := range []*kerr.Error{kerr.UnknownTopicOrPartition, kerr.RequestTimedOut, kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress,
+		kerr.UnknownServerError, kerr.InvalidProducerIDMapping} {
+		rows = append(rows, row{"partitions", kmsg.AddPartitionsToTxn, err, false})
+	}
+	for _, r := range rows {
+		name := r.name
+		if r.err != nil {
+			name += " " + r.err.Message
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			if r.key == kmsg.AddPartitionsToTxn && transactionVersion(t, c) > 1 { // there the client sends none
+				_, c = newFake(t, kfake.MaxVersions(kversion.V3_7_0()))
+			}
 			prepared(t, c)
-			s, _ := open(t, c, 0)
-			commit(t, s, batch(s, "first"))
-			fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TxnID: c.TransactionalID(0), Err: tc.err, Count: 1})
-			err := s.Commit(batch(s, "second"))
-			if fault.Hits() != 1 {
-				t.Fatalf("the fault did not fire: %v", err)
-			}
-			if tc.recovers != (err == nil) {
-				// A retry may mend more than the table says; the truth below is what counts.
-				t.Errorf("got error %v, want recovered %v", err, tc.recovers)
-			}
-			if err != nil {
-				if err := s.Commit(batch(s, "dead")); err == nil {
-					t.Error("a session whose outcome is unknown committed")
+			var want []string
+			for _, done := range []bool{false, true} {
+				w := &wire{key: r.key, forward: done, cut: r.cut}
+				if r.err != nil {
+					w.answer = func(req kmsg.Request, resp kmsg.Response) { answerWith(req, resp, r.err.Code) }
 				}
+				p := with(t, c, func(cfg *kafka.Config) { cfg.Dialer = w.dial })
+				if r.err == nil && !r.cut {
+					p.SetLimits(20*time.Second, 12*time.Second, 3*time.Second)
+				}
+				s, before := open(t, p, 0)
+				first, second := fmt.Sprintf("first, done %t", done), fmt.Sprintf("second, done %t", done)
+				commit(t, s, batch(s, first))
+				w.armed.Store(true)
+				err := s.Commit(batch(s, second))
+				if w.armed.Load() {
+					t.Fatalf("done %t: nothing was answered so: %v", done, err)
+				}
+				if err != nil && s.Commit(batch(s, "dead")) == nil {
+					t.Errorf("done %t: a session whose outcome is unknown committed", done)
+				}
+				s.Close()
+				next, snap := open(t, as(t, c, "next"), 0)
+				made := snap.Mark.N - before.Mark.N
+				t.Logf("done %t: the commit said %v; committed: %t", done, err, made == 2)
+				if committed := err == nil || done && r.key == kmsg.EndTxn; committed != (made == 2) || !committed && made != 1 {
+					t.Errorf("done %t: %d commits were made, want committed %t", done, made, committed)
+				}
+				if made < 2 { // what the program does: the row is still at Graph
+					commit(t, next, batch(next, second))
+				}
+				next.Close()
+				want = append(want, first, second)
+				slices.Sort(want)
+				checkVisible(t, c, want)
 			}
-			want, n := []string{"first"}, int64(1)
-			if tc.committed {
-				want, n = []string{"first", "second"}, 2
-			}
-			_, snap := open(t, as(t, c, "second"), 0)
-			if snap.Mark.N != n {
-				t.Errorf("commit mark: got %d, want %d", snap.Mark.N, n)
-			}
-			checkVisible(t, c, want)
 		})
 	}
 }
 
-// The connection is cut instead of an answer: what the client makes of it may differ, what Open finds is all or nothing.
-func TestCommitConnectionCut(t *testing.T) {
-	fake, c := newFake(t)
-	prepared(t, c)
-	s, _ := open(t, c, 0)
-	commit(t, s, batch(s, "first"))
-	var cuts atomic.Int32
-	fake.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
-		cuts.Add(1)
-		return nil, errors.New("cut"), true
-	})
-	err := s.Commit(batch(s, "second"))
-	if cuts.Load() != 1 {
-		t.Fatalf("cut %d times: %v", cuts.Load(), err)
-	}
-	_, snap := open(t, as(t, c, "second"), 0)
-	want := []string{"first"}
-	if snap.Mark.N == 2 {
-		want = append(want, "second")
-	}
-	if err == nil && snap.Mark.N != 2 {
-		t.Error("a commit that was answered as done is not")
-	}
-	checkVisible(t, c, want)
-}
-
-// End is applied and its answer lost: whatever Commit says, the truth is that all of it is committed, once.
-func TestCommitReplyLost(t *testing.T) {
-	_, c := newFake(t)
-	prepared(t, c)
-	var armed, lost atomic.Bool
-	s, _ := open(t, with(t, c, func(cfg *kafka.Config) {
-		cfg.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, address)
-			return &deafConn{Conn: conn, armed: &armed, lost: &lost}, err
+// answerWith writes an error over the answer to a request, for everything that was asked.
+func answerWith(req kmsg.Request, resp kmsg.Response, code int16) {
+	switch resp := resp.(type) {
+	case *kmsg.EndTxnResponse:
+		resp.ErrorCode = code
+	case *kmsg.ProduceResponse:
+		resp.Topics = nil
+		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
+			for _, partition := range topic.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode, rp.BaseOffset = partition.Partition, code, -1
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
 		}
-	}), 0)
-	commit(t, s, batch(s, "first"))
-	armed.Store(true)
-	err := s.Commit(batch(s, "second"))
-	if !lost.Load() {
-		t.Fatalf("no answer was lost: %v", err)
+	case *kmsg.AddPartitionsToTxnResponse:
+		resp.Topics = nil
+		for _, topic := range req.(*kmsg.AddPartitionsToTxnRequest).Topics {
+			rt := kmsg.NewAddPartitionsToTxnResponseTopic()
+			rt.Topic = topic.Topic
+			for _, partition := range topic.Partitions {
+				rp := kmsg.NewAddPartitionsToTxnResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = partition, code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
 	}
-	t.Logf("commit said: %v", err)
-	_, snap := open(t, as(t, c, "second"), 0)
-	if snap.Mark.N != 2 {
-		t.Errorf("commit mark: got %d, want 2", snap.Mark.N)
-	}
-	checkVisible(t, c, []string{"first", "second"})
-}
-
-// deafConn drops the connection when the answer to an EndTxn arrives, once.
-type deafConn struct {
-	net.Conn
-	armed, lost *atomic.Bool
-	deaf        atomic.Bool
-}
-
-func (c *deafConn) Write(b []byte) (int, error) {
-	// A request: four bytes of length, then its key.
-	if len(b) >= 6 && binary.BigEndian.Uint16(b[4:]) == uint16(kmsg.EndTxn) && c.armed.CompareAndSwap(true, false) {
-		c.deaf.Store(true)
-	}
-	return c.Conn.Write(b)
-}
-
-func (c *deafConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if c.deaf.Load() && n > 0 {
-		c.lost.Store(true)
-		c.Conn.Close()
-		return 0, io.ErrUnexpectedEOF
-	}
-	return n, err
 }
 
 func TestFencedOrTimedOut(t *testing.T) {

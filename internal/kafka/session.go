@@ -66,6 +66,7 @@ type Snapshot struct {
 //
 // Reading first and fencing then would let a predecessor commit in between: its events would be published twice.
 func (c *Cluster) Open(ctx context.Context, shard int32) (*Session, *Snapshot, error) {
+	defer c.sayOpening(shard)()
 	s, err := c.fence(ctx, shard)
 	if err != nil {
 		return nil, nil, err
@@ -131,6 +132,7 @@ func (c *Cluster) fence(ctx context.Context, shard int32) (_ *Session, err error
 		return nil, fmt.Errorf("shard %d: %w", shard, err)
 	}
 	// Neither NewClient nor BeginTransaction sends InitProducerID: this does, and waits for it.
+	// Guard: fence. Taken out: TestOpenOrder, TestOpenFencesThePredecessor, TestFaces.
 	if _, _, err := s.cl.ProducerID(ctx); err != nil {
 		return nil, fmt.Errorf("shard %d: fence the predecessor of %s: %w", shard, c.TransactionalID(shard), err)
 	}
@@ -156,6 +158,7 @@ func (s *Session) claimAndRead(ctx context.Context) (*Snapshot, error) {
 	snap := &Snapshot{State: map[string][]byte{}, Layout: s.layout}
 	// The claim is the barrier: it is a record, so it is delivered, where control records and aborted ones never are. A newer
 	// claim under the same key may have compacted it away: then something at a higher offset ends the read.
+	// Guard: claim barrier. Taken out: TestOpenReadsBehindAnOpenTransaction, TestOpenReadsUpToItsFence.
 	for rec, err := range r.Partition(ctx, topic, s.shard, 0, offset+1) {
 		if err != nil {
 			return nil, err
@@ -200,6 +203,7 @@ func (s *Session) apply(snap *Snapshot, rec Record, own int64) error {
 }
 
 // accept checks that what was read is this group's state, whole.
+// Guard: meta check. Taken out: TestOpenRefusesChangedTopics, TestPrepareRefuses.
 func (s *Session) accept(ctx context.Context, snap *Snapshot) error {
 	if snap.Meta == nil {
 		return &RefusedError{Subject: fmt.Sprintf("state topic %s, partition %d", s.c.cfg.Topics.State, s.shard),
@@ -373,6 +377,8 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 		return nil, s.die(fmt.Errorf("begin: %w", err))
 	}
 	// Every record's own error counts: the client would commit whatever part of the transaction had succeeded.
+	// Guard: first error. Taken out: TestCommitProduceError, TestDeniedRights.
+	// Guard: abort on error. Taken out: TestCommitProduceError.
 	if err := s.produce(ctx, rs); err != nil {
 		s.abort()
 		return nil, s.die(fmt.Errorf("produce: %w", err))
@@ -386,6 +392,7 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 	s.c.cfg.Observer.Reached(s.shard, AtEnd)
 	// The broker decides in one step: its coordinator's log says commit, and from then on every marker will be written, or it
 	// does not. A crash here, or no answer, leaves the outcome unknown to us; the state tells the successor.
+	// Guard: unknown outcome. Taken out: TestCommitEndAnswers.
 	if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return nil, s.die(fmt.Errorf("commit, outcome unknown: %w", err))
 	}
@@ -416,13 +423,23 @@ func (s *Session) sameTopics(ctx context.Context) error {
 }
 
 // produce produces the records and waits for all answers, no longer than ctx. A client that has lost its brokers while records
-// may have been written waits for them to come back, whatever ctx and its delivery timeout say: only closing it ends that.
+// may have been written waits for them to come back, whatever ctx and its delivery timeout say: only closing it ends that. One that
+// takes a new epoch by itself (v1.22.2: a broker lost track of it where old records were deleted) has aborted what it had produced.
+// Guard: one epoch. Taken out: TestCommitOfAPart.
 func (s *Session) produce(ctx context.Context, rs []*kgo.Record) error {
+	id, epoch, err := s.cl.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	go func() {
 		for _, r := range s.cl.ProduceSync(ctx, rs...) {
 			if r.Err != nil {
 				done <- fmt.Errorf("topic %s: %w", r.Record.Topic, r.Err) // the client's own error does not name it
+				return
+			}
+			if r.Record.ProducerID != id || r.Record.ProducerEpoch != epoch {
+				done <- errors.New("the transaction was aborted under the session")
 				return
 			}
 		}
