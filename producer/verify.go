@@ -35,8 +35,8 @@ unproven  they are not, and retention has removed events of that time
 With --graph the days are read from Graph again, and compared row by row: missing, extra, stale and altered rows are named. Rows of
 days that have not settled, which the next scan publishes, are told apart.
 
-Records that are no events of this program are counted and told. The last line is the verdict; exit code 1 if a day differs, or if
-it was interrupted.
+Records that are no events of this program are counted and told. The last line is the verdict; exit code 1 if a day differs. One that is
+interrupted shows what it has found by then, ends with a "partial verdict", and exits with 1.
 
 Example:
   KAFKA_BROKERS=kafka:9092 producer verify
@@ -80,25 +80,12 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return err
 	}
-	view, err := readState(ctx, cluster)
-	if err != nil {
-		return interrupted(ctx, err)
-	}
-	o.Progress = progressOn(e.stderr, time.Now())
-	r, err := verify.Topics(ctx, cluster, view, o)
-	var unknown *verify.UnknownTenantError
+	r, err := prove(ctx, e, cluster, cfg, o, *withGraph, *rate)
 	switch {
-	case errors.As(err, &unknown):
-		return &usageError{command: "verify", message: "--tenant: " + unknown.Error()}
 	case err != nil && ctx.Err() == nil:
-		return topicError(err, "events topic", cluster.Topics().Events, "KAFKA_EVENTS_TOPIC")
-	case err != nil:
-		return interrupted(ctx, err)
-	}
-	if *withGraph {
-		if err := compareWithGraph(ctx, e, cfg, cluster, view, o, *rate, r); err != nil {
-			return interrupted(ctx, err)
-		}
+		return err
+	case err != nil && r == nil:
+		r = &verify.Report{Tenants: []verify.Tenant{}, Partial: "interrupted before any event was read", Verdict: verify.Verdict{Partial: true}}
 	}
 	if *asJSON {
 		enc := json.NewEncoder(e.stdout)
@@ -116,8 +103,31 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	return nil
 }
 
+// prove returns with an error of ctx what was found by then; nil is nothing.
+func prove(ctx context.Context, e env, cluster *kafka.Cluster, cfg *config.Config, o verify.Options, withGraph bool, rate int) (*verify.Report, error) {
+	view, err := readState(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	o.Progress = progressOn(e.stderr, time.Now())
+	r, err := verify.Topics(ctx, cluster, view, o)
+	var unknown *verify.UnknownTenantError
+	var state *verify.StateError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, &usageError{command: "verify", message: "--tenant: " + unknown.Error()}
+	case errors.As(err, &state):
+		return nil, fmt.Errorf("state topic %s: %w", cluster.Topics().State, err)
+	case err != nil && ctx.Err() == nil:
+		return nil, topicError(err, "events topic", cluster.Topics().Events, "KAFKA_EVENTS_TOPIC")
+	case err == nil && withGraph:
+		err = compareWithGraph(ctx, e, cfg, cluster, view, rate, r)
+	}
+	return r, err
+}
+
 // compareWithGraph adds to a report what Graph shows of its days.
-func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *kafka.Cluster, view *kafka.StateView, o verify.Options, rate int, r *verify.Report) error {
+func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *kafka.Cluster, view *kafka.StateView, rate int, r *verify.Report) error {
 	cfg.Graph.RequestsPerMinute = rate // a budget of this command's own, beside that of the running producer
 	log := newLog(cfg.Log, e.stderr)
 	src, err := newSources(cfg, clock.System, status.NewMetrics(prometheus.NewRegistry()), log)
@@ -128,7 +138,7 @@ func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *k
 	if err != nil {
 		return err
 	}
-	return verify.Graph(ctx, cluster, view, o, verify.GraphOptions{
+	return verify.Graph(ctx, cluster, view, verify.GraphOptions{
 		Pager: func(tenant string) (verify.Pager, error) {
 			s, err := src.source(tenant)
 			return s.Pager, err
@@ -143,14 +153,6 @@ func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *k
 			log.Warn("Graph is asked again", "tenant", tenant, "wait", wait.Round(time.Second).String(), "error", err)
 		},
 	}, r)
-}
-
-// interrupted words what a proof is worth that was not read to the end: nothing.
-func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return errors.New("interrupted: no day can be judged before all events have been read")
 }
 
 // daysBetween reads --from and --to: half-open, UTC midnights; nil where neither is given.
@@ -238,6 +240,9 @@ func printReport(w io.Writer, r *verify.Report, all bool) error {
 		for _, f := range r.First {
 			fmt.Fprintf(&b, "  partition %d, offset %d: %s\n", f.Partition, f.Offset, f.Why)
 		}
+	}
+	if r.Partial != "" {
+		fmt.Fprintf(&b, "partial: %s\n", r.Partial)
 	}
 	fmt.Fprintln(&b, r.Verdict)
 	_, err := io.WriteString(w, b.String())

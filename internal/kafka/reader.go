@@ -45,7 +45,7 @@ const Forever = int64(1) << 62
 
 const (
 	fetchWait     = 250 * time.Millisecond // how long a broker may hold a Fetch that finds nothing
-	fetchMaxBytes = 16 << 20
+	fetchMaxBytes = 4 << 20                // several partitions are read at once
 	retryPause    = 250 * time.Millisecond
 )
 

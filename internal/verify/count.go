@@ -1,12 +1,9 @@
 package verify
 
 import (
-	"fmt"
-
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/state"
 	"pstncalls/internal/window"
-	"pstncalls/schema"
 )
 
 // Counts is what a day holds, by the state or by the topic.
@@ -44,6 +41,7 @@ const maxForeign = 20 // so many are told one by one
 
 // tally is what was counted of some partitions.
 type tally struct {
+	parser  *parser
 	days    map[dayKey]*Counts
 	odd     map[dayKey]int64 // events that cannot have been published as they are
 	beyond  map[dayKey]beyond
@@ -52,45 +50,15 @@ type tally struct {
 	records int64
 }
 
-func newTally() *tally {
-	return &tally{days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
+func newTally(shards int32) *tally {
+	return &tally{parser: newParser(shards), days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
 }
 
-// event is what the proof needs of an event.
-type event struct {
-	dayKey
-	rowID       string
-	revision    int32
-	fingerprint uint64
-	shard       int32
-	commit      int64
-	avro        []byte
-	misplaced   bool // the record's key is not the one that its headers name
-}
-
-// parse reads a record of the events topic.
-func parse(rec *kafka.Record) (event, error) {
-	h, err := schema.ParseHeaders(rec.Headers)
-	if err != nil {
-		return event{}, err
-	}
-	avro, err := schema.Unframe(rec.Value)
-	if err != nil {
-		return event{}, fmt.Errorf("value: %w", err)
-	}
-	day, err := window.Parse(h.Owner)
-	if err != nil {
-		return event{}, err // unreachable: ParseHeaders has read it
-	}
-	return event{dayKey: dayKey{h.TenantID, day}, rowID: h.RowID, revision: h.Revision, fingerprint: h.Fingerprint, shard: h.Shard,
-		commit: h.Commit, avro: avro, misplaced: h.Subject != string(rec.Key)}, nil
-}
-
-// note counts a record. marks are the state's commit numbers by shard, shards how many there are.
-func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, shards int32, wanted func(dayKey) bool) {
+// note counts a record. marks are the state's commit numbers by shard.
+func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, wanted func(dayKey) bool) {
 	t.records++
 	place := Place{rec.Partition, rec.Offset}
-	e, err := parse(rec)
+	e, err := t.parser.parse(rec)
 	if err != nil {
 		t.foreign++
 		if len(t.first) < maxForeign {
@@ -100,7 +68,7 @@ func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, shards int32
 	}
 	switch {
 	case !wanted(e.dayKey):
-	case e.shard != kafka.ShardOf(e.tenant, shards) || e.misplaced:
+	case e.shard != e.home || e.misplaced:
 		t.odd[e.dayKey]++
 	case e.commit > marks[e.shard].N:
 		if b := t.beyond[e.dayKey]; e.commit > b.commit {

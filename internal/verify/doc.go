@@ -7,6 +7,7 @@
 // event of the program's.
 //
 // Invariants: nothing is written, no shard is fenced. The recount needs memory by days, not by rows; only the days that differ are
-// read again, to name their rows. A day is Proved only if rows, events and digest are equal; one that differs is Unproven, and not
-// Differs, only where retention has removed events that may be the missing ones.
+// read again, to name their rows, in as many parts as memory asks for. A report that was interrupted is partial, and proves no day. A
+// day is Proved only if rows, events and digest are equal; one that differs is Unproven, and not Differs, only where retention has
+// removed events that may be the missing ones.
 package verify

@@ -61,10 +61,30 @@ type newest struct {
 	place       Place
 }
 
-// Graph compares what Graph shows of the days of the report, which are those of o, with the newest events of their rows, and adds
+// Graph compares what Graph shows of the days of the report with the newest events of their rows, and adds
 // what it finds to the report. Days that differ from what is on the topic are read a second time: pages shift while they are
-// read. What the next scan will publish anyway, because the window has not settled, is told apart.
-func Graph(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Options, g GraphOptions, r *Report) error {
+// read. What the next scan will publish anyway, because the window has not settled, is told apart. When ctx ends, the report is partial.
+func Graph(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, g GraphOptions, r *Report) error {
+	err := compareAll(ctx, c, view, g, r)
+	switch {
+	case err == nil:
+		r.end("")
+	case ctx.Err() != nil:
+		days, compared := 0, 0
+		for _, t := range r.Tenants {
+			for _, d := range t.Days {
+				days++
+				if d.Graph != nil {
+					compared++
+				}
+			}
+		}
+		r.end(fmt.Sprintf("interrupted after %d of %d days were compared with Graph: the others are judged by the topics alone", compared, days))
+	}
+	return err
+}
+
+func compareAll(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, g GraphOptions, r *Report) error {
 	tenants, err := load(view)
 	if err != nil {
 		return err
@@ -92,7 +112,6 @@ func Graph(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Optio
 			return fmt.Errorf("tenant %s: %w", t.Tenant, err)
 		}
 	}
-	r.Verdict = sum(r.Tenants)
 	return nil
 }
 
@@ -101,7 +120,7 @@ func Graph(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Optio
 func (l *eventLog) newest(ctx context.Context, tenant string, days window.Range) (map[string]newest, error) {
 	rows := map[string]newest{}
 	var mu sync.Mutex
-	err := l.each(ctx, func(recs func(func(kafka.Record, error) bool), _ int32) error {
+	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
 		for rec, err := range recs {
 			if err != nil {
 				return err

@@ -71,13 +71,12 @@ func converted(day window.Day, raws ...string) (out []call) {
 
 func (w *world) graph(l *log, change func(*verify.GraphOptions)) (*verify.Report, error) {
 	w.Helper()
-	o := verify.Options{}
-	r := w.verify(o)
+	r := w.verify(verify.Options{})
 	g := verify.GraphOptions{Pager: func(string) (verify.Pager, error) { return l, nil }, Source: source, Clock: clock.System}
 	if change != nil {
 		change(&g)
 	}
-	return r, verify.Graph(w.ctx(), w.cluster, w.read(), o, g, r)
+	return r, verify.Graph(w.ctx(), w.cluster, w.read(), g, r)
 }
 
 // told returns the notes of a report, those that wait for the next scan in brackets.
@@ -195,6 +194,29 @@ func TestGraphNames(t *testing.T) {
 	}
 	if v := r.Verdict; v.Differs != 1 || v.Stale != 1 || v.Missing+v.Extra != 0 {
 		t.Errorf("%s", v)
+	}
+}
+
+// TestGraphInterrupted ends between two requests: the days that were compared are told, and all as partial.
+func TestGraphInterrupted(t *testing.T) {
+	w := newWorld(t)
+	const old = today - 40 // two days that one request does not span
+	for _, d := range []window.Day{old, today} {
+		w.scan(d, converted(d, raw(fmt.Sprint("row", d), d, 1)))
+	}
+	l := &log{days: map[window.Day][]string{old: {raw(fmt.Sprint("row", old), old, 1)}}}
+	ctx, cancel := context.WithCancel(w.ctx())
+	r := w.verify(verify.Options{})
+	err := verify.Graph(ctx, w.cluster, w.read(), verify.GraphOptions{Pager: func(string) (verify.Pager, error) { return l, nil }, Source: source, Clock: clock.System,
+		Progress: func(string, window.Range, int, int) {
+			l.fails = []error{context.Canceled}
+			cancel()
+		}}, r)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(r.Partial, "after 1 of 2 days were compared with Graph") {
+		t.Errorf("error %v: %s", err, r.Partial)
+	}
+	if v := r.Verdict; !v.Partial || v.OK() || v.Proved != 2 || r.Tenants[0].Days[0].Graph == nil || r.Tenants[0].Days[1].Graph != nil {
+		t.Errorf("%s: %+v", v, r.Tenants[0].Days)
 	}
 }
 

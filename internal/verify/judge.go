@@ -19,7 +19,7 @@ type Proof string
 const (
 	Proved   Proof = "proved"   // rows, events and digest are those of the state
 	Differs  Proof = "differs"  // they are not
-	Unproven Proof = "unproven" // they are not, and retention has removed events that may be the missing ones
+	Unproven Proof = "unproven" // they are not, and retention has removed events that may be the missing ones; or it was not finished
 )
 
 // Day is one owner window of a tenant.
@@ -33,6 +33,7 @@ type Day struct {
 	Graph   *Shown     `json:"graph,omitempty"` // what Graph shows, where it was asked
 	ledger  bool
 	byGraph bool  // it is by Graph alone that it differs
+	unread  bool  // not all of its events may have been read
 	there   int64 // events on the topic, with those that count for nothing
 }
 
@@ -57,6 +58,7 @@ type evidence struct {
 	// removed is the publish time of the oldest event that is still there on a partition whose first events are gone; zero where no
 	// partition has lost any.
 	removed time.Time
+	partial bool // not all of the events were read, and now is not known
 }
 
 // judge compares each day of the state, and each that has events, in the range.
@@ -69,7 +71,7 @@ func judge(ev evidence, wanted func(dayKey) bool) []Tenant {
 		keys[k] = true
 	}
 	for k, b := range ev.counted.beyond {
-		if b.commit > ev.now[kafka.ShardOf(k.tenant, ev.shards)].N {
+		if !ev.partial && b.commit > ev.now[kafka.ShardOf(k.tenant, ev.shards)].N {
 			keys[k] = true
 		}
 	}
@@ -101,7 +103,7 @@ func judge(ev evidence, wanted func(dayKey) bool) []Tenant {
 }
 
 func (ev evidence) day(k dayKey) Day {
-	d := Day{Day: k.day, Proof: Differs}
+	d := Day{Day: k.day, Proof: Differs, unread: ev.partial}
 	if c := ev.counted.days[k]; c != nil {
 		d.Topic = *c
 		d.there = c.Events
@@ -119,6 +121,11 @@ func (ev evidence) day(k dayKey) Day {
 		d.Why = "the state knows nothing of this tenant"
 	case odd > 0:
 		d.Why = fmt.Sprintf("%d events are on another key, or name another shard, than this program gives them: somebody else wrote them", odd)
+	case ev.partial && d.Topic.Events > d.State.Events: // whatever comes
+		d.Why = fmt.Sprintf("%d events are there at least, %d were published", d.Topic.Events, d.State.Events)
+	case ev.partial:
+		d.Proof = Unproven
+		d.Why = fmt.Sprintf("interrupted: %d of its %d events had been read", d.Topic.Events, d.State.Events)
 	case newer.commit > made:
 		d.Why = fmt.Sprintf("there is an event of commit %d (partition %d, offset %d), and its shard has made %d: somebody else wrote it, or the state was cut back",
 			newer.commit, newer.place.Partition, newer.place.Offset, made)

@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 
@@ -26,8 +27,11 @@ type RowNote struct {
 	Places   []Place `json:"places,omitempty"` // of its events, where there are any
 }
 
-// maxNamed is how many events of the days that differ are held in memory to name their rows.
-const maxNamed = 2_000_000
+// maxHeld is how many events of the days that differ are held in memory to name their rows, some 300 bytes each. Where there are more,
+// they are read in as many parts, each of other rows; but not in more than maxParts.
+var maxHeld int64 = 500_000
+
+const maxParts = 8
 
 // found is an event of a row on a day that differs.
 type found struct {
@@ -36,65 +40,87 @@ type found struct {
 	place       Place
 }
 
-// roll is the rows of the days that differ, as they are on the topic.
+// roll is a part of the rows of the days that differ, as they are on the topic.
 type roll struct {
-	days map[dayKey]map[string][]found
-	n    int
-	full bool // there are more than maxNamed events: nothing is named
+	days        map[dayKey]map[string][]found
+	part, parts uint64
+	seed        maphash.Seed
 }
 
+// newRoll has no days where none differs, or where their events are too many: that is said at the days.
 func newRoll(tenants []Tenant) *roll {
-	r := &roll{days: map[dayKey]map[string][]found{}}
+	r := &roll{days: map[dayKey]map[string][]found{}, seed: maphash.MakeSeed()}
+	events := int64(0)
 	for _, t := range tenants {
 		for _, d := range t.Days {
 			if d.Proof == Differs {
-				r.days[dayKey{t.Tenant, d.Day}] = map[string][]found{}
+				r.days[dayKey{t.Tenant, d.Day}] = nil
+				events += max(d.Topic.Events, d.State.Events)
+			}
+		}
+	}
+	r.parts = uint64(1 + events/maxHeld)
+	if r.parts <= maxParts {
+		return r
+	}
+	clear(r.days)
+	for _, t := range tenants {
+		for i := range t.Days {
+			if d := &t.Days[i]; d.Proof == Differs {
+				d.Why += fmt.Sprintf("; the days that differ hold more than %d events: name fewer with --from and --to to see the rows", maxParts*maxHeld)
 			}
 		}
 	}
 	return r
 }
 
-func (r *roll) note(rec *kafka.Record, marks, now map[int32]kafka.Mark, shards int32) {
-	e, err := parse(rec)
-	if err != nil || r.full {
-		return
+// begin forgets the part before.
+func (r *roll) begin(part uint64) {
+	r.part = part
+	for k := range r.days {
+		r.days[k] = map[string][]found{}
 	}
-	rows, ok := r.days[e.dayKey]
-	// A commit made since is not this proof's; one that nobody has made is what it is about.
-	if !ok || e.shard == kafka.ShardOf(e.tenant, shards) && e.commit > marks[e.shard].N && e.commit <= now[e.shard].N {
-		return
-	}
-	if r.n++; r.n > maxNamed {
-		r.full, r.days = true, nil
-		return
-	}
-	rows[e.rowID] = append(rows[e.rowID], found{e.revision, e.fingerprint, Place{rec.Partition, rec.Offset}})
 }
 
-// name adds to the days that differ what is wrong with which rows.
+// holds reports whether a row belongs to the part.
+func (r *roll) holds(id string) bool {
+	return r.parts == 1 || maphash.String(r.seed, id)%r.parts == r.part
+}
+
+func (r *roll) note(e event, place Place, marks, now map[int32]kafka.Mark) {
+	rows := r.days[e.dayKey]
+	// A commit made since is not this proof's; one that nobody has made is what it is about.
+	if rows == nil || !r.holds(e.rowID) || e.shard == e.home && e.commit > marks[e.shard].N && e.commit <= now[e.shard].N {
+		return
+	}
+	rows[e.rowID] = append(rows[e.rowID], found{e.revision, e.fingerprint, place})
+}
+
+// name adds to the days that differ what is wrong with which rows of the part.
 func (r *roll) name(tenants []Tenant, known map[string]*state.Tenant) {
 	for i := range tenants {
 		t := &tenants[i]
 		ledgers := r.ledgers(t.Tenant, known[t.Tenant])
 		for j := range t.Days {
 			d := &t.Days[j]
-			if d.Proof != Differs {
-				continue
-			}
-			if r.full {
-				d.Why += fmt.Sprintf("; the days that differ hold more than %d events: name fewer with --from and --to to see the rows", maxNamed)
-				continue
-			}
 			k := dayKey{t.Tenant, d.Day}
-			d.there = 0
-			for _, fs := range r.days[k] {
+			rows := r.days[k]
+			if rows == nil {
+				continue
+			}
+			if r.part == 0 {
+				d.there = 0
+			}
+			for _, fs := range rows {
 				d.there += int64(len(fs))
 			}
 			if d.ledger {
-				d.Rows = compare(r.days[k], ledgers[k])
+				d.Rows = append(d.Rows, compare(rows, ledgers[k])...)
 			} else {
-				d.Rows = gaps(r.days[k], known[t.Tenant] == nil)
+				d.Rows = append(d.Rows, gaps(rows, known[t.Tenant] == nil)...)
+			}
+			if r.part < r.parts-1 {
+				continue
 			}
 			slices.SortFunc(d.Rows, func(a, b RowNote) int {
 				return cmp.Or(cmp.Compare(a.RowID, b.RowID), cmp.Compare(a.Revision, b.Revision))
@@ -109,12 +135,12 @@ func (r *roll) name(tenants []Tenant, known map[string]*state.Tenant) {
 // ledgers are those of a tenant's days that differ.
 func (r *roll) ledgers(id string, t *state.Tenant) map[dayKey]map[string]state.LedgerRow {
 	out := map[dayKey]map[string]state.LedgerRow{}
-	if t == nil || r.full {
+	if t == nil {
 		return out
 	}
 	for row := range t.Ledger {
 		k := dayKey{id, row.Owner}
-		if _, ok := r.days[k]; !ok {
+		if r.days[k] == nil || !r.holds(row.ID) {
 			continue
 		}
 		if out[k] == nil {
@@ -161,6 +187,9 @@ func compare(rows map[string][]found, ledger map[string]state.LedgerRow) (notes 
 	return notes
 }
 
+// maxMissing is how many missing revisions of a row are named.
+const maxMissing = 1000
+
 // gaps names what can be seen without a ledger: an event that is there twice, and a revision that one above it proves to be missing.
 func gaps(rows map[string][]found, unknown bool) (notes []RowNote) {
 	for id, fs := range rows {
@@ -169,15 +198,17 @@ func gaps(rows map[string][]found, unknown bool) (notes []RowNote) {
 			continue
 		}
 		at := byRevision(fs)
-		last := slices.Max(slices.Collect(maps.Keys(at)))
-		for revision := range last + 1 {
-			switch fs := at[revision]; len(fs) {
-			case 0:
-				notes = append(notes, RowNote{RowID: id, Revision: revision, What: Missing})
-			case 1:
-			default:
+		// Not one by one: an event that somebody else wrote may claim two thousand million before it.
+		next, missing := int32(0), 0
+		for _, revision := range slices.Sorted(maps.Keys(at)) {
+			for ; next < revision && missing < maxMissing; next++ {
+				notes = append(notes, RowNote{RowID: id, Revision: next, What: Missing})
+				missing++
+			}
+			if fs := at[revision]; len(fs) > 1 {
 				notes = append(notes, RowNote{id, revision, Doubled, places(fs)})
 			}
+			next = revision + 1 // beyond the last of all it is not used
 		}
 	}
 	return notes

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -28,6 +29,7 @@ func (o Options) wanted(k dayKey) bool {
 
 // Report is what was found.
 type Report struct {
+	Partial string    `json:"partial,omitempty"` // why it is not the whole of it; "": it is
 	Tenants []Tenant  `json:"tenants"`
 	Records int64     `json:"records"` // that were read
 	Foreign int64     `json:"foreign"` // of them: no event of this program
@@ -46,13 +48,21 @@ type Verdict struct {
 	Stale    int64 `json:"stale"`
 	Doubled  int64 `json:"doubled"`
 	Unproven int   `json:"unproven"`
+	Partial  bool  `json:"partial,omitempty"` // not all was read
 }
 
 // OK reports whether nothing is left unexplained.
-func (v Verdict) OK() bool { return v.Differs == 0 && v.Missing+v.Extra+v.Stale+v.Doubled == 0 }
+func (v Verdict) OK() bool {
+	return !v.Partial && v.Differs == 0 && v.Missing+v.Extra+v.Stale+v.Doubled == 0
+}
 
+// String begins with the word verdict only if it is one.
 func (v Verdict) String() string {
-	return fmt.Sprintf("verdict: days=%d rows=%d proved=%d differs=%d missing=%d extra=%d stale=%d doubled=%d unproven=%d",
+	partial := ""
+	if v.Partial {
+		partial = "partial "
+	}
+	return partial + fmt.Sprintf("verdict: days=%d rows=%d proved=%d differs=%d missing=%d extra=%d stale=%d doubled=%d unproven=%d",
 		v.Days, v.Rows, v.Proved, v.Differs, v.Missing, v.Extra, v.Stale, v.Doubled, v.Unproven)
 }
 
@@ -60,6 +70,12 @@ func (v Verdict) String() string {
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return e.Reason }
+
+// StateError says that the state cannot be read: which of its records is damaged, or written by a newer version.
+type StateError struct{ Err error }
+
+func (e *StateError) Error() string { return e.Err.Error() }
+func (e *StateError) Unwrap() error { return e.Err }
 
 // UnknownTenantError says that the state has never heard of a tenant.
 type UnknownTenantError struct {
@@ -71,7 +87,8 @@ func (e *UnknownTenantError) Error() string {
 	return fmt.Sprintf("tenant %q is not in the state, which knows %q", e.Tenant, e.Known)
 }
 
-// Topics proves the events topic against a state that was read before.
+// Topics proves the events topic against a state that was read before. When ctx ends, it returns its error and a partial report of
+// what was read by then, or nil where that is nothing.
 func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Options) (*Report, error) {
 	tenants, err := load(view)
 	if err != nil {
@@ -84,24 +101,41 @@ func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Opti
 	if err != nil {
 		return nil, err
 	}
-	counted, removed, err := log.count(ctx, o)
-	if err != nil {
-		return nil, err
+	counted, err := log.count(ctx, o)
+	var now map[int32]kafka.Mark
+	if err == nil {
+		now, err = c.MarksNow(ctx, view)
 	}
-	now, err := c.MarksNow(ctx, view)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}
 	r := &Report{Records: counted.records, Foreign: counted.foreign, First: counted.first}
-	r.Tenants = judge(evidence{tenants, counted, view.Marks, now, view.Shards, removed}, o.wanted)
-	if roll := newRoll(r.Tenants); len(roll.days) > 0 {
-		if err := log.call(ctx, roll, now); err != nil {
-			return nil, err
-		}
-		roll.name(r.Tenants, tenants)
+	r.Tenants = judge(evidence{tenants, counted.tally, view.Marks, now, view.Shards, counted.removed, err != nil}, o.wanted)
+	if err != nil {
+		r.end(fmt.Sprintf("interrupted after %d of %d offsets of the events topic: no day is proved before all have been read", counted.read, counted.of))
+		return r, err
 	}
-	r.Verdict = sum(r.Tenants)
+	roll := newRoll(r.Tenants)
+	for part := uint64(0); len(roll.days) > 0 && part < roll.parts; part++ {
+		roll.begin(part)
+		switch err := log.call(ctx, roll, now); {
+		case err == nil:
+			roll.name(r.Tenants, tenants)
+		case ctx.Err() == nil:
+			return nil, err
+		default:
+			r.end("interrupted while the days that differ were read again: all days are judged, and not all rows are named")
+			return r, err
+		}
+	}
+	r.end("")
 	return r, nil
+}
+
+// end sums up; partial says why it is not the whole.
+func (r *Report) end(partial string) {
+	r.Verdict = sum(r.Tenants)
+	r.Partial, r.Verdict.Partial = partial, partial != ""
 }
 
 // load reads the tenants of a state.
@@ -121,7 +155,7 @@ func load(view *kafka.StateView) (map[string]*state.Tenant, error) {
 	for id, rs := range records {
 		t, ok, err := state.Load(id, rs)
 		if err != nil {
-			return nil, fmt.Errorf("tenant %s: %w", id, err)
+			return nil, &StateError{fmt.Errorf("tenant %s: %w", id, err)}
 		}
 		if ok {
 			out[id] = t
@@ -166,29 +200,40 @@ func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eve
 	return l, nil
 }
 
+// count is what was counted of the log, as far as it was read.
+type count struct {
+	*tally
+	removed  time.Time // see evidence
+	read, of int64     // offsets
+}
+
 // count recounts all partitions, each with a reader of its own.
-func (l *eventLog) count(ctx context.Context, o Options) (*tally, time.Time, error) {
-	var read, of atomic.Int64
+func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
+	var read atomic.Int64
+	sum := count{tally: newTally(l.view.Shards)}
 	for p, end := range l.until {
-		of.Add(end - l.from[p])
+		sum.of += max(0, end-l.from[p])
 	}
-	stop := progress(ctx, o.Progress, &read, of.Load())
+	stop := progress(ctx, o.Progress, &read, sum.of)
 	defer stop()
 	var mu sync.Mutex
-	sum, removed := newTally(), time.Time{}
-	err := l.each(ctx, func(recs func(func(kafka.Record, error) bool), p int32) error {
-		t, oldest := newTally(), time.Time{}
+	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
+		t, oldest := newTally(l.view.Shards), time.Time{}
 		at := l.from[p]
+		var failed error
 		for rec, err := range recs {
-			if err != nil {
-				return err
+			if failed = err; err != nil {
+				break
 			}
 			if oldest.IsZero() {
 				oldest = rec.Timestamp
 			}
-			t.note(&rec, l.view.Marks, l.view.Shards, o.wanted)
+			t.note(&rec, l.view.Marks, o.wanted)
 			read.Add(rec.Offset + 1 - at) // by offsets: control records and aborted ones are of the way, too
 			at = rec.Offset + 1
+		}
+		if failed == nil {
+			read.Add(max(0, l.until[p]-at))
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -197,38 +242,54 @@ func (l *eventLog) count(ctx context.Context, o Options) (*tally, time.Time, err
 			if oldest.IsZero() { // all of it is gone
 				oldest = time.Now()
 			}
-			if oldest.After(removed) {
-				removed = oldest
+			if oldest.After(sum.removed) {
+				sum.removed = oldest
 			}
 		}
-		return nil
+		return failed
 	})
-	return sum, removed, err
+	sum.read = read.Load()
+	return sum, err
 }
 
 // call reads the days that differ again, to name their rows.
 func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) error {
+	differs := map[dayKey]bool{}
+	for k := range r.days {
+		differs[k] = true
+	}
 	var mu sync.Mutex
-	return l.each(ctx, func(recs func(func(kafka.Record, error) bool), _ int32) error {
+	return l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
+		parser := newParser(l.view.Shards)
 		for rec, err := range recs {
 			if err != nil {
 				return err
 			}
+			e, err := parser.parse(&rec)
+			if err != nil || !differs[e.dayKey] {
+				continue
+			}
 			mu.Lock()
-			r.note(&rec, l.view.Marks, now, l.view.Shards)
+			r.note(e, Place{rec.Partition, rec.Offset}, l.view.Marks, now)
 			mu.Unlock()
 		}
 		return nil
 	})
 }
 
-// each calls do for every partition at once. The first error ends the others.
-func (l *eventLog) each(ctx context.Context, do func(recs func(func(kafka.Record, error) bool), p int32) error) error {
+// atOnce is how many partitions are read at once: more cost memory, and two processors have enough to do with fewer.
+const atOnce = 8
+
+// each calls do for every partition, several at once. The first error ends the others.
+func (l *eventLog) each(ctx context.Context, do func(recs iter.Seq2[kafka.Record, error], p int32) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
+	places := make(chan struct{}, atOnce)
 	for p := range l.until {
+		places <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-places }()
 			r, err := l.c.NewReader()
 			if err == nil {
 				defer r.Close()
@@ -302,7 +363,9 @@ func sum(tenants []Tenant) (v Verdict) {
 			if d.byGraph {
 				continue // the number of events is right
 			}
-			v.Missing += max(-left, 0)
+			if !d.unread {
+				v.Missing += max(-left, 0)
+			}
 			v.Extra += max(left, 0)
 		}
 	}

@@ -61,6 +61,7 @@ func TestUnknownTenant(t *testing.T) {
 
 // TestDiffers lets one commit of three go wrong: exactly its day differs, and the rows are named where a ledger allows it.
 func TestDiffers(t *testing.T) {
+	t.Cleanup(verify.SetMaxHeld(7)) // so that the rows are read in three parts
 	const day = today - 1
 	revised := func() []call {
 		rows := calls(day, 10)
@@ -166,6 +167,18 @@ func TestDiffers(t *testing.T) {
 	}
 }
 
+// TestTooMany has more events on the days that differ than will be held.
+func TestTooMany(t *testing.T) {
+	w := newWorld(t)
+	w.tamper = func(b *kafka.Batch) { b.Events = append(b.Events, b.Events[0]) }
+	w.scan(today, calls(today, 40))
+	t.Cleanup(verify.SetMaxHeld(5))
+	r := w.verify(verify.Options{})
+	if d := r.Tenants[0].Days[0]; d.Proof != verify.Differs || len(d.Rows) > 0 || !strings.Contains(d.Why, "hold more than 40 events: name fewer") || r.Verdict.Extra != 1 {
+		t.Errorf("%s: %+v", r.Verdict, d)
+	}
+}
+
 // TestForeign has records on the topic that are no events of ours: they are counted, and no day differs for it.
 func TestForeign(t *testing.T) {
 	w := newWorld(t)
@@ -237,15 +250,41 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// TestInterrupted ends with the context's error, not with a report of what was read so far.
+// TestInterrupted ends before all has been read: while an open transaction holds up a partition. What was read by then is told, as
+// partial; nothing is proved, and a day that has too many events already differs.
 func TestInterrupted(t *testing.T) {
 	w := newWorld(t)
-	w.scan(today, calls(today, 3))
-	before := w.read()
-	ctx, cancel := context.WithCancel(w.ctx())
+	w.scan(today-1, calls(today-1, 40))
+	w.tamper = func(b *kafka.Batch) { b.Events = append(b.Events, b.Events[0]) }
+	w.scan(today, calls(today, 40))
+	w.foreign(kafka.Record{Key: []byte("k"), Value: []byte("hello")})
+	view := w.read()
+
+	canceled, cancel := context.WithCancel(w.ctx())
 	cancel()
-	if r, err := verify.Topics(ctx, w.cluster, before, verify.Options{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, report %+v", err, r)
+	if r, err := verify.Topics(canceled, w.cluster, view, verify.Options{}); !errors.Is(err, context.Canceled) || r != nil {
+		t.Errorf("before anything was read: error %v, report %+v", err, r)
+	}
+
+	w.open()
+	ctx, cancel := context.WithCancel(w.ctx())
+	r, err := verify.Topics(ctx, w.cluster, view, verify.Options{Progress: func(read, of int64) {
+		if read == of-1 { // all but the open record, which lies behind the foreign one
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || r == nil {
+		t.Fatalf("error %v, report %+v", err, r)
+	}
+	want := verify.Verdict{Days: 2, Rows: 81, Differs: 1, Extra: 1, Unproven: 1, Partial: true}
+	if diff := cmp.Diff(want, r.Verdict); diff != "" || r.Verdict.OK() || r.Foreign != 1 {
+		t.Errorf("%d foreign; -want +got:\n%s", r.Foreign, diff)
+	}
+	if !strings.HasPrefix(r.Verdict.String(), "partial verdict: ") || !strings.Contains(r.Partial, "interrupted after ") {
+		t.Errorf("%s: %s", r.Verdict, r.Partial)
+	}
+	if d := r.Tenants[0].Days[0]; !strings.Contains(d.Why, "40 of its 40 events had been read") {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -39,17 +39,25 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{TB: t}
 	if real := os.Getenv("PSTNCALLS_TEST_KAFKA"); real != "" {
-		w.brokers = strings.Split(real, ",")
-	} else {
-		fake, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(fake.Close)
-		w.brokers = fake.ListenAddrs()
+		return worldOn(t, strings.Split(real, ","))
 	}
+	return worldOn(t, newFake(t).ListenAddrs())
+}
+
+func newFake(t testing.TB) *kfake.Cluster {
+	t.Helper()
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	return fake
+}
+
+func worldOn(t testing.TB, brokers []string) *world {
+	t.Helper()
+	w := &world{TB: t, brokers: brokers}
 	name := "v" + strings.ToLower(rand.Text()[:10])
 	w.start(kafka.Topics{Events: name, State: name + ".state", DLQ: name + ".dlq", Watermark: name + ".watermark"}, false)
 	return w
@@ -191,6 +199,22 @@ func (w *world) foreign(recs ...kafka.Record) {
 		if err := cl.ProduceSync(w.ctx(), out).FirstErr(); err != nil {
 			w.Fatal(err)
 		}
+	}
+}
+
+// open writes one record in a transaction that stays open as long as the test.
+func (w *world) open() {
+	w.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.DefaultProduceTopic(w.cluster.Topics().Events), kgo.TransactionalID(w.cluster.Topics().Events))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(cl.Close)
+	if err := cl.BeginTransaction(); err != nil {
+		w.Fatal(err)
+	}
+	if err := cl.ProduceSync(w.ctx(), &kgo.Record{Key: []byte("k"), Value: []byte("open")}).FirstErr(); err != nil {
+		w.Fatal(err)
 	}
 }
 
