@@ -196,7 +196,7 @@ func (r *registry) prove(ctx context.Context, id int) error {
 	case err != nil:
 		return err
 	case !readsAlike(got.Schema, schema.PstnCallSchema()):
-		return &refusedSchema{what: what, reason: fmt.Sprintf("it is another schema (%s), with which no reader could read our events", recordName(got.Schema)),
+		return &refusedSchema{what: what, reason: fmt.Sprintf("it is another schema (%s), with which no reader could read our events", clip(recordName(got.Schema))),
 			mend: "see " + r.url + fmt.Sprintf("/schemas/ids/%d", id) + ": is one registry behind SCHEMA_REGISTRY_URL, with its own data?"}
 	}
 	return nil
@@ -343,7 +343,7 @@ func (r *registry) explain(what string, err error) error {
 	case status == http.StatusForbidden:
 		refused.mend = "let the user of SCHEMA_REGISTRY_USERNAME read and write the subject and its compatibility level"
 	case status == http.StatusConflict:
-		refused.mend = "" // the caller knows what was in the way
+		refused.mend = "see what the registry says of the subject, and try again" // unless the caller knows better
 	case status == http.StatusUnprocessableEntity && answer.ErrorCode == 42205:
 		refused.mend = "set the mode of the subject, and of the registry, to READWRITE"
 	case status == http.StatusUnprocessableEntity:

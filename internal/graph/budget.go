@@ -111,6 +111,7 @@ func (b *Budget) try(w *waiter) (taken bool, wait time.Duration) {
 }
 
 // wait returns how long the next request has to wait.
+// Guard: budget. Taken out: TestBudgetLimit, TestBudgetWaits, TestRetryAfterHoldsTheTenant, TestSuccessorIsPolite.
 func (b *Budget) wait(now time.Time) time.Duration {
 	wait := b.hold.Sub(now)
 	if b.left <= 0 {

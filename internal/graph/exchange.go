@@ -38,6 +38,7 @@ func NewTransport() *http.Transport {
 }
 
 // newHTTPClient returns a client that follows no redirect: the token is not for whoever Graph points at.
+// Guard: no redirect. Taken out: TestRedirectIsNotFollowed.
 func newHTTPClient(t http.RoundTripper) *http.Client {
 	if t == nil {
 		t = NewTransport()

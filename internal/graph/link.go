@@ -47,6 +47,7 @@ func isMidnight(t time.Time) bool { return t.Equal(t.UTC().Truncate(24 * time.Ho
 
 // resolveLink returns link as an absolute URL, seen from the request base, if it stays at root's scheme, host and port:
 // whatever it leads to is sent the tenant's token.
+// Guard: host pin. Taken out: TestResolveLink, TestHostilePages.
 func resolveLink(root, base *url.URL, link string) (*url.URL, error) {
 	if len(link) > maxLink {
 		return nil, fmt.Errorf("nextLink of %d bytes: more than %d are refused", len(link), maxLink)

@@ -135,6 +135,7 @@ func (s *session) complete(sc *scan) {
 // is known has to be read again; so has a window whose pages were not all read in this session, or whose scan's times cannot be
 // trusted. One page shows all there is. With several, where $skip may have skipped a row, the scan has to find nothing new of the
 // day, and to be its second since the day's end.
+// Guard: whole scan. Taken out: TestSettling.
 func (s *session) settling(sc *scan) []window.Day {
 	if sc.resumed || sc.stale || sc.astray {
 		return nil

@@ -133,6 +133,7 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 		select {
 		case f := <-s.pages:
 			stop()
+			// Guard: one goroutine a shard. Taken out: TestLateAndCorrected, TestTwoOwners.
 			if err := s.handle(s.gather(f)); err != nil {
 				return err
 			}

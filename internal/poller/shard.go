@@ -145,6 +145,7 @@ func (p *Poller) rest(ctx context.Context, log *slog.Logger, shard int32, err er
 		return ctx.Err() == nil // the next session says what is wrong
 	}
 	log.Warn("another replica has claimed the shard: standing by", "instance", seen.Claim.Instance, "host", seen.Claim.Host)
+	// Guard: standing by. Taken out: TestTwoOwners.
 	// This replica may be one that cannot learn that the group has given its shard away: fencing back, it and the other would
 	// depose each other for ever. So the other stays as long as it commits. One that does not is dead or has nothing to do, which
 	// nobody can tell, and this replica still counts as a member: the shard is its to take.

@@ -63,6 +63,7 @@ func (t *Tenant) Observe(s Seen, p Page) Decision {
 		return t.insert(s, p, id, key, text)
 	}
 	same := e.fingerprint == s.Fingerprint && !(e.has(flagRejected) && !s.Rejected)
+	// Guard: stale page. Taken out: TestObserveStale, TestNotVanished.
 	if !same && p.Asked < t.newer[key] {
 		e.seen = t.scanOf(t.rows.home(e))
 		return Decision{Action: Leave, RowID: id, Owner: e.day(), Stale: true}

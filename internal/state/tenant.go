@@ -190,6 +190,7 @@ func (t *Tenant) markVanished(r window.Range) (n int) {
 			continue
 		}
 		home := t.rows.home(e)
+		// Guard: seen-set. Taken out: TestNotVanished, TestVanishedOnce, TestHistories.
 		if !r.Contains(home) || e.seen == t.scanOf(home) {
 			continue
 		}
