@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -208,18 +209,31 @@ func (w *world) verdict() graphfake.Verdict {
 	return v
 }
 
-// read returns the committed records of a topic.
-func (w *world) read(topic string) (out []*kgo.Record) {
+// read returns the committed records of a topic. A broker that has just become its leader may have to find out first where it ends.
+func (w *world) read(topic string) []*kgo.Record {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	for {
+		out, err := w.tryRead(ctx, topic)
+		if err == nil {
+			return out
+		}
+		if !kerr.IsRetriable(err) || ctx.Err() != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (w *world) tryRead(ctx context.Context, topic string) (out []*kgo.Record, err error) {
 	for rec, err := range committed(ctx, w.brokers, topic) {
 		if err != nil {
-			w.t.Fatal(err)
+			return nil, err
 		}
 		out = append(out, rec)
 	}
-	return out
+	return out, nil
 }
 
 // settle waits until the verdict is clean and complete, with a child running, and returns the last one. As long as something is
