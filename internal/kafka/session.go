@@ -439,11 +439,10 @@ func (s *Session) produce(ctx context.Context, rs []*kgo.Record) error {
 				return
 			}
 			if r.Record.ProducerID != id || r.Record.ProducerEpoch != epoch {
-				done <- errors.New("the transaction was aborted under the session")
-				return
+				err = errors.New("the transaction was aborted under the session")
 			}
 		}
-		done <- nil
+		done <- err
 	}()
 	select {
 	case err := <-done:
