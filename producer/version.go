@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -12,14 +13,14 @@ import (
 	"pstncalls/schema"
 )
 
-// release is the version that a build names: -ldflags "-X main.release=v1.2.3".
-var release string
+// A build may name its version and its commit, which the image's Dockerfile does: -ldflags "-X main.release=v1.2.3 -X main.revision=…".
+var release, revision string
 
 func versionCommand() command {
 	return command{
 		name:     "version",
 		synopsis: "prints which build this is",
-		help: `Prints the version, the commit it was built from (where the build noted it: the image's does not), and the fingerprint of
+		help: `Prints the version, the commit it was built from (where the build noted it), and the fingerprint of
 the event's schema.
 
 Example:
@@ -43,7 +44,9 @@ func version() build {
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return buildOf(info, release)
+	b := buildOf(info, release)
+	b.Revision = cmp.Or(b.Revision, revision)
+	return b
 }
 
 func buildOf(info *debug.BuildInfo, release string) build {
