@@ -126,32 +126,38 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 	if err != nil {
 		return l, err
 	}
+	st, err := c.beginning(ctx, r, l, ends, freshStart)
+	if err != nil || !st.virgin || st.complete && !st.beyond {
+		return l, err
+	}
+	return l, c.writeMetas(ctx, r, l)
+}
+
+// beginning looks at the state as one that is about to begin work on it, and writes nothing. An empty state is refused beside events
+// that it does not know of, up to ends, unless the start is to be a fresh one: they are events of a lost state.
+func (c *Cluster) beginning(ctx context.Context, r *Reader, l Layout, ends map[int32]int64, freshStart bool) (survey, error) {
 	for last := false; ; last = true {
 		st, err := c.survey(ctx, r, l)
 		if err != nil || !st.virgin {
-			return l, err
+			return st, err
 		}
-		// An empty state: no shard has a commit. Events that lie beyond what meta acknowledged are events of a lost state.
 		acknowledged := map[string]int64{}
-		if st.complete {
+		if st.complete && st.first != nil {
 			acknowledged = st.first.EventsEnd
 		}
 		partition, err := c.firstEvent(ctx, r, ends, acknowledged)
+		st.beyond = partition >= 0
 		switch {
-		case err != nil:
-			return l, err
-		case partition < 0 && st.complete:
-			return l, nil
-		case partition < 0 || freshStart:
-			return l, c.writeMetas(ctx, r, l)
-		case last:
-			return l, &RefusedError{Subject: "state topic " + c.cfg.Topics.State,
-				Reason: fmt.Sprintf("it is empty, but %s/%d holds events: the state was lost, and everything would be published a second time", c.cfg.Topics.Events, partition),
+		case err != nil || !st.beyond || freshStart:
+			return st, err
+		case last || l.StatePartitions == 0:
+			return st, &RefusedError{Subject: "state topic " + c.cfg.Topics.State,
+				Reason: fmt.Sprintf("it is empty or missing, but %s/%d holds events: the state was lost, and everything would be published a second time", c.cfg.Topics.Events, partition),
 				Mend:   "restore the state topic, or accept second copies of all since POLL_START and start once with POLL_FRESH_START=true"}
 		}
 		// Brokers answer a commit before every partition has its marker: the events may be readable, and their state not yet.
 		if err := r.Decided(ctx, c.cfg.Topics.State); err != nil {
-			return l, err
+			return st, err
 		}
 	}
 }
@@ -161,6 +167,7 @@ type survey struct {
 	first    *Meta
 	complete bool // every partition has its meta
 	virgin   bool // no shard has a commit
+	beyond   bool // of a virgin one: there are events that it does not know of
 }
 
 // survey looks at all partitions of the state topic, and refuses one that is damaged.

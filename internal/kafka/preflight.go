@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -108,16 +106,13 @@ func (p *preflight) brokers(ctx context.Context) bool {
 		return false
 	}
 	var away []string
-	kind, withoutIDs := "", false
+	kind := ""
 	for _, b := range all.Sorted() {
 		if b.Err != nil {
 			away = append(away, strconv.Itoa(int(b.NodeID)))
 			continue
 		}
 		kind = b.VersionGuess()
-		if most, ok := b.KeyMaxVersion(kmsg.Metadata.Int16()); ok && most < topicIDs {
-			withoutIDs = true
-		}
 	}
 	switch {
 	case len(away) == len(all):
@@ -129,12 +124,10 @@ func (p *preflight) brokers(ctx context.Context) bool {
 	default:
 		p.found(Fine, "brokers", "", fmt.Sprintf("%d of %d answer", len(all), len(all)), "")
 	}
-	quiet := *p.c
-	quiet.cfg.Log = slog.New(slog.DiscardHandler) // it is said here
-	switch err := quiet.able(asked, p.adm); {
+	switch withIDs, err := offered(all); {
 	case err != nil:
 		p.refusal("versions", "", err)
-	case withoutIDs:
+	case !withIDs:
 		p.found(Warning, "versions", "", "the brokers have transactions, but know no topic ids: a topic that is deleted and created again will not be noticed", "use Kafka 2.8 or newer")
 	default:
 		p.found(Fine, "versions", "", "transactions and topic ids, as in Kafka "+kind, "")
@@ -148,7 +141,11 @@ func (p *preflight) refusal(check, subject string, err error) {
 	var f *ForeignGroupError
 	switch {
 	case errors.As(err, &r):
-		p.found(Failed, check, subject, r.Subject+": "+r.Reason, r.Mend)
+		reason := r.Reason
+		if subject == "" || !strings.HasSuffix(r.Subject, " "+subject) {
+			reason = r.Subject + ": " + reason
+		}
+		p.found(Failed, check, subject, reason, r.Mend)
 	case errors.As(err, &f):
 		p.found(Failed, check, subject, fmt.Sprintf("it belongs to the group %s, not to %s", f.Owner, f.Ours),
 			"set KAFKA_GROUP="+f.Owner+", or give this set-up topics of its own (KAFKA_EVENTS_TOPIC, KAFKA_STATE_TOPIC)")
@@ -188,9 +185,6 @@ func (p *preflight) topics(ctx context.Context) {
 
 // judge judges a topic as layout does, which stops at the first fault.
 func (p *preflight) judge(ctx context.Context, w wantedTopic, t *kmsg.MetadataResponseTopic) {
-	alter := func(setting string) string {
-		return fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config %s", w.name, setting)
-	}
 	rcs, err := p.adm.DescribeTopicConfigs(ctx, w.name)
 	var rc kadm.ResourceConfig
 	if err == nil {
@@ -200,10 +194,7 @@ func (p *preflight) judge(ctx context.Context, w wantedTopic, t *kmsg.MetadataRe
 		p.blind("topics", w.name, "its configuration could not be read: "+Explain(err))
 		return
 	}
-	value := map[string]string{}
-	for _, kv := range rc.Configs {
-		value[kv.Key] = kv.MaybeValue()
-	}
+	value := settings(rc)
 	replicas := math.MaxInt
 	for _, part := range t.Partitions {
 		replicas = min(replicas, len(part.Replicas))
@@ -212,25 +203,20 @@ func (p *preflight) judge(ctx context.Context, w wantedTopic, t *kmsg.MetadataRe
 			return
 		}
 	}
-	policy := strings.ReplaceAll(value["cleanup.policy"], " ", "")
 	insync, _ := strconv.Atoi(value["min.insync.replicas"])
-	most, unknown := strconv.Atoi(value["max.message.bytes"])
 	retention, forever := strconv.ParseInt(value["retention.ms"], 10, 64)
-	why := w.policy(policy)
-	has := fmt.Sprintf("%d partitions, %d replicas, cleanup.policy=%s", len(t.Partitions), replicas, policy)
-	switch {
-	case why != "":
-		p.found(Failed, "topics", w.name, fmt.Sprintf("cleanup.policy is %q: %s", policy, why), alter("cleanup.policy="+w.mend))
-	case unknown == nil && most < w.leastBytes:
-		p.found(Failed, "topics", w.name, fmt.Sprintf("max.message.bytes is %d, below the %d that its records need", most, w.leastBytes), alter(fmt.Sprintf("max.message.bytes=%d", maxBatchBytes)))
+	has := fmt.Sprintf("%d partitions, %d replicas, cleanup.policy=%s", len(t.Partitions), replicas, value["cleanup.policy"])
+	switch err := w.unfit(value); {
+	case err != nil:
+		p.refusal("topics", w.name, err)
 	case insync > replicas:
-		p.found(Failed, "topics", w.name, fmt.Sprintf("min.insync.replicas is %d with %d replicas: every write would be refused", insync, replicas), alter(fmt.Sprintf("min.insync.replicas=%d", max(1, replicas-1))))
+		p.found(Failed, "topics", w.name, fmt.Sprintf("min.insync.replicas is %d with %d replicas: every write would be refused", insync, replicas), w.alter(fmt.Sprintf("min.insync.replicas=%d", max(1, replicas-1))))
 	case value["unclean.leader.election.enable"] == "true":
-		p.found(Warning, "topics", w.name, has+"; unclean.leader.election.enable is true: after a failure of brokers committed records may be gone", alter("unclean.leader.election.enable=false"))
+		p.found(Warning, "topics", w.name, has+"; unclean.leader.election.enable is true: after a failure of brokers committed records may be gone", w.alter("unclean.leader.election.enable=false"))
 	case len(p.md.Brokers) >= 3 && (replicas < 2 || insync < 2):
-		p.found(Warning, "topics", w.name, fmt.Sprintf("%s, min.insync.replicas=%d: one broker's loss may be the loss of committed records", has, insync), "use 3 replicas and min.insync.replicas=2: kafka-reassign-partitions.sh, "+alter("min.insync.replicas=2"))
+		p.found(Warning, "topics", w.name, fmt.Sprintf("%s, min.insync.replicas=%d: one broker's loss may be the loss of committed records", has, insync), "use 3 replicas and min.insync.replicas=2: kafka-reassign-partitions.sh, "+w.alter("min.insync.replicas=2"))
 	case w.mend == "delete" && forever == nil && retention >= 0 && retention < createRetention.Milliseconds():
-		p.found(Warning, "topics", w.name, fmt.Sprintf("%s; retention.ms keeps %s: later than that no event can be read or proved", has, time.Duration(retention)*time.Millisecond), alter("retention.ms="+w.configs["retention.ms"]))
+		p.found(Warning, "topics", w.name, fmt.Sprintf("%s; retention.ms keeps %s: later than that no event can be read or proved", has, time.Duration(retention)*time.Millisecond), w.alter("retention.ms="+w.configs["retention.ms"]))
 	default:
 		p.found(Fine, "topics", w.name, has, "")
 	}
@@ -238,33 +224,22 @@ func (p *preflight) judge(ctx context.Context, w wantedTopic, t *kmsg.MetadataRe
 
 // creatable has the brokers judge, without doing it, what create would ask of them.
 func (p *preflight) creatable(ctx context.Context, w wantedTopic) {
-	replicas := int16(min(3, len(p.md.Brokers)))
-	configs := map[string]*string{"unclean.leader.election.enable": kadm.StringPtr("false")}
-	if replicas == 3 {
-		configs["min.insync.replicas"] = kadm.StringPtr("2")
-	}
-	for k, v := range w.configs {
-		configs[k] = kadm.StringPtr(v)
-	}
-	validate := func() error {
+	a, err := w.attempt(len(p.md.Brokers), func(replicas int16, configs map[string]*string) error {
 		rs, err := p.adm.ValidateCreateTopics(ctx, w.partitions, replicas, configs, w.name)
 		if err == nil {
 			err = rs[w.name].Err // the fault of a bad config is in the topic's own response
 		}
 		return err
-	}
-	will := fmt.Sprintf("it does not exist yet: run creates it with %d partitions and %d replicas", w.partitions, replicas)
-	err := validate()
-	if unwanted(err) {
-		maps.DeleteFunc(configs, func(k string, _ *string) bool { return !slices.Contains(essential, k) })
-		will += "; the cluster refuses some of its settings (" + err.Error() + "), and its own defaults will hold"
-		err = validate()
+	})
+	will := fmt.Sprintf("it does not exist yet: run creates it with %d partitions and %d replicas", w.partitions, a.replicas)
+	if a.refusal != nil {
+		will += "; the cluster refuses some of its settings (" + a.refusal.Error() + "), and its own defaults will hold"
 	}
 	switch {
 	case err == nil:
 		p.found(Warning, "topics", w.name, will, "nothing, if it is to be created; else check the KAFKA_…_TOPIC variables")
-	case denied(err) || unwanted(err) || errors.Is(err, kerr.InvalidReplicationFactor):
-		p.found(Failed, "topics", w.name, "it does not exist and could not be created: "+err.Error(), "create it by hand: "+w.createCommand(replicas))
+	case impossible(err):
+		p.refusal("topics", w.name, w.byHand(a.replicas, err))
 	default:
 		p.blind("topics", w.name, "it does not exist, and whether it could be created was not answered: "+err.Error())
 	}
@@ -301,34 +276,13 @@ func (p *preflight) survey(ctx context.Context, freshStart bool) (survey, error)
 		}
 	}
 	l := Layout{StatePartitions: int32(len(state.Partitions)), EventsPartitions: int32(len(events.Partitions)), TopicIDs: TopicIDs{Events: kadm.TopicID(events.TopicID).String()}}
-	for last := false; ; last = true {
-		ends := map[int32]int64{} // before the state: what another replica commits meanwhile is not held against it
-		if events.ErrorCode == 0 {
-			if ends, err = r.StableEnds(ctx, tp.Events); err != nil {
-				return survey{}, err
-			}
-		}
-		s, err := p.c.survey(ctx, r, l) // of no partitions, where the topic is missing
-		if err != nil || !s.virgin || freshStart {
-			return s, err
-		}
-		acknowledged := map[string]int64{}
-		if s.complete && s.first != nil {
-			acknowledged = s.first.EventsEnd
-		}
-		partition, err := p.c.firstEvent(ctx, r, ends, acknowledged)
-		if err != nil || partition < 0 {
-			return s, err
-		}
-		if last || state.ErrorCode != 0 {
-			return s, &RefusedError{Subject: "state topic " + tp.State,
-				Reason: fmt.Sprintf("it is empty or missing, but %s/%d holds events: the state was lost, and everything would be published a second time", tp.Events, partition),
-				Mend:   "restore the state topic, or accept second copies of all since POLL_START and start once with POLL_FRESH_START=true"}
-		}
-		if err := r.Decided(ctx, tp.State); err != nil {
-			return s, err
+	ends := map[int32]int64{} // before the state: what another replica commits meanwhile is not held against it
+	if events.ErrorCode == 0 {
+		if ends, err = r.StableEnds(ctx, tp.Events); err != nil {
+			return survey{}, err
 		}
 	}
+	return p.c.beginning(ctx, r, l, ends, freshStart)
 }
 
 // acls asks whether the program has the rights that it needs. What it may do with a topic the brokers say themselves, to anybody who

@@ -87,12 +87,9 @@ func (c *Cluster) wanted() []wantedTopic {
 func (c *Cluster) ensureTopics(ctx context.Context) (Layout, error) {
 	var l Layout
 	err := c.withAdmin(func(adm *kadm.Client) error {
-		md, err := adm.Metadata(ctx, c.topicNames()...)
+		md, err := c.metadata(ctx, adm)
 		if err != nil {
-			return c.whichDenied("topics", err, func(topic string) error {
-				_, err := adm.Metadata(ctx, topic)
-				return err
-			})
+			return err
 		}
 		if err := c.able(ctx, adm); err != nil {
 			return err
@@ -140,6 +137,17 @@ func (c *Cluster) whichDenied(what string, err error, ask func(topic string) err
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+func (c *Cluster) metadata(ctx context.Context, adm *kadm.Client) (kadm.Metadata, error) {
+	md, err := adm.Metadata(ctx, c.topicNames()...)
+	if err != nil {
+		err = c.whichDenied("topics", err, func(topic string) error {
+			_, err := adm.Metadata(ctx, topic)
+			return err
+		})
+	}
+	return md, err
+}
+
 // await waits until freshly created topics are known to the brokers with a leader for every partition.
 func (c *Cluster) await(ctx context.Context, adm *kadm.Client) error {
 	for {
@@ -166,12 +174,9 @@ func (c *Cluster) await(ctx context.Context, adm *kadm.Client) error {
 // layout checks the topics and returns what they are now. A topic that is missing is not refused: who deletes one may be about
 // to create it again, and its id then says that it is another.
 func (c *Cluster) layout(ctx context.Context, adm *kadm.Client) (Layout, error) {
-	md, err := adm.Metadata(ctx, c.topicNames()...)
+	md, err := c.metadata(ctx, adm)
 	if err != nil {
-		return Layout{}, c.whichDenied("topics", err, func(topic string) error {
-			_, err := adm.Metadata(ctx, topic)
-			return err
-		})
+		return Layout{}, err
 	}
 	for _, name := range c.topicNames() {
 		if err := md.Topics[name].Err; err != nil {
@@ -203,25 +208,12 @@ func (c *Cluster) layout(ctx context.Context, adm *kadm.Client) (Layout, error) 
 		if err != nil {
 			return l, fmt.Errorf("configuration of topic %s: %w", w.name, err)
 		}
-		for _, kv := range rc.Configs {
-			switch kv.Key {
-			case "cleanup.policy":
-				policy := strings.ReplaceAll(kv.MaybeValue(), " ", "")
-				if why := w.policy(policy); why != "" {
-					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("cleanup.policy is %q: %s", policy, why),
-						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config cleanup.policy=%s", w.name, w.mend)}
-				}
-			case "max.message.bytes":
-				n, err := strconv.Atoi(kv.MaybeValue())
-				if err != nil {
-					continue
-				}
-				if n < w.leastBytes {
-					return l, &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that its records need", n, w.leastBytes),
-						Mend: fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d", w.name, maxBatchBytes)}
-				}
-				l.batchBytes[w.name] = int32(min(n, maxBatchBytes))
-			}
+		value := settings(rc)
+		if err := w.unfit(value); err != nil {
+			return l, err
+		}
+		if n, err := strconv.Atoi(value["max.message.bytes"]); err == nil {
+			l.batchBytes[w.name] = int32(min(n, maxBatchBytes))
 		}
 	}
 	l.MaxRecordBytes = int(min(l.batchBytes[t.Events], l.batchBytes[t.DLQ]))
@@ -234,3 +226,29 @@ const (
 	// leastStateBytes is what the largest state record (a ledger record of 512 KiB) needs.
 	leastStateBytes = 600 << 10
 )
+
+func settings(rc kadm.ResourceConfig) map[string]string {
+	value := map[string]string{}
+	for _, kv := range rc.Configs {
+		value[kv.Key] = kv.MaybeValue()
+	}
+	value["cleanup.policy"] = strings.ReplaceAll(value["cleanup.policy"], " ", "")
+	return value
+}
+
+// unfit refuses settings of a topic with which the program cannot work; nil where it can.
+func (w wantedTopic) unfit(value map[string]string) error {
+	most, err := strconv.Atoi(value["max.message.bytes"])
+	if policy := value["cleanup.policy"]; w.policy(policy) != "" {
+		return &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("cleanup.policy is %q: %s", policy, w.policy(policy)), Mend: w.alter("cleanup.policy=" + w.mend)}
+	}
+	if err == nil && most < w.leastBytes {
+		return &RefusedError{Subject: "topic " + w.name, Reason: fmt.Sprintf("max.message.bytes is %d, below the %d that its records need", most, w.leastBytes),
+			Mend: w.alter(fmt.Sprintf("max.message.bytes=%d", maxBatchBytes))}
+	}
+	return nil
+}
+
+func (w wantedTopic) alter(setting string) string {
+	return fmt.Sprintf("run kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config %s", w.name, setting)
+}
