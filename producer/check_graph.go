@@ -11,6 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
+	"pstncalls/internal/clock"
 	"pstncalls/internal/graph"
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/window"
@@ -20,7 +23,6 @@ const (
 	checkReach   = 8 * time.Second  // for the way to a host
 	checkAnswer  = 10 * time.Second // for a token, and for a page
 	checkTenants = 8                // at once
-	mostDistance = 30 * time.Second
 )
 
 // graph looks at the way to Graph and the authority, then at each tenant.
@@ -240,7 +242,7 @@ func (c *checker) roles(f *findings, id string, r graph.Rights, answered bool) {
 	if answered {
 		bad, nevertheless = kafka.Warning, "; Graph answers nevertheless"
 	}
-	_, guid := parseGUID(id)
+	guid := len(id) == 36 && uuid.Validate(id) == nil // else it is the tenant's domain
 	switch {
 	case c.cfg.Graph.Auth == "none":
 	case !r.Readable:
@@ -256,15 +258,6 @@ func (c *checker) roles(f *findings, id string, r graph.Rights, answered bool) {
 	default:
 		f.add(bad, check, id, "the token lacks "+graph.Role+nevertheless, do)
 	}
-}
-
-// parseGUID reports whether s has the form of a GUID, as a tenant's id has and its domain has not.
-func parseGUID(s string) (string, bool) {
-	parts := strings.Split(s, "-")
-	if len(parts) != 5 || len(s) != 36 || strings.Trim(strings.ToLower(s), "0123456789abcdef-") != "" {
-		return "", false
-	}
-	return s, len(parts[0]) == 8 && len(parts[4]) == 12
 }
 
 // dates notes the clocks of those who answer, refusals too: Graph's, or as long as that is silent the authority's.
@@ -290,20 +283,9 @@ func (d *dates) RoundTrip(req *http.Request) (*http.Response, error) {
 		if d.from == d.graph && req.URL.Host != d.graph {
 			return resp, nil
 		}
-		d.seen, d.from, d.distance = true, req.URL.Host, distanceOf(asked, time.Now(), date)
+		d.seen, d.from, d.distance = true, req.URL.Host, clock.Distance(asked, time.Now(), date)
 	}
 	return resp, nil
-}
-
-// distanceOf returns how far a clock is from ours that told a whole second between two instants of ours.
-func distanceOf(asked, received, date time.Time) time.Duration {
-	switch {
-	case date.Add(time.Second).Before(asked):
-		return date.Add(time.Second).Sub(asked)
-	case date.After(received):
-		return date.Sub(received)
-	}
-	return 0
 }
 
 func (c *checker) clock() {
@@ -318,10 +300,10 @@ func (c *checker) clock() {
 	switch {
 	case !d.seen:
 		c.f.blind("clock", "", "nobody answered whose clock could be looked at")
-	case d.distance.Abs() > mostDistance:
+	case d.distance.Abs() > clock.MaxDistance:
 		c.f.add(kafka.Failed, "clock", "", said+": days are cut by it, and nothing would settle", "set the machine's clock (NTP)")
 	case d.distance.Abs() > 2*time.Second:
-		c.f.add(kafka.Warning, "clock", "", said, fmt.Sprintf("set the machine's clock (NTP): beyond %s nothing settles", mostDistance))
+		c.f.add(kafka.Warning, "clock", "", said, fmt.Sprintf("set the machine's clock (NTP): beyond %s nothing settles", clock.MaxDistance))
 	default:
 		c.f.add(kafka.Fine, "clock", "", "that of "+d.from+", to the second", "")
 	}

@@ -70,3 +70,18 @@ func (s *Scaled) Timer(d time.Duration) (<-chan time.Time, func()) {
 	t := time.NewTimer(time.Duration(float64(d) / s.factor))
 	return t.C, func() { t.Stop() }
 }
+
+// MaxDistance is how far this machine's clock may be from Graph's, and how far it may jump, before nothing settles any more.
+const MaxDistance = 30 * time.Second
+
+// Distance returns how far a server's clock is from ours, 0 if its date is possible: it was told between the instants at which an
+// answer was asked for and received, in whole seconds.
+func Distance(asked, received, date time.Time) time.Duration {
+	switch {
+	case date.Add(time.Second).Before(asked):
+		return date.Add(time.Second).Sub(asked)
+	case date.After(received):
+		return date.Sub(received)
+	}
+	return 0
+}

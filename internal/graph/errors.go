@@ -150,7 +150,8 @@ func classify(status int, retryAfter time.Duration) Class {
 	return Human // 403, 404, redirects, and what nobody foresaw
 }
 
-const maxRetryAfter = 24 * time.Hour
+// MaxRetryAfter is the longest Retry-After that is taken for one: a longer one is asked about again after it.
+const MaxRetryAfter = 24 * time.Hour
 
 // parseRetryAfter returns how long a Retry-After header asks to wait, counted from now: what is past or makes no sense is 0,
 // what is longer than 24 h is 24 h.
@@ -158,8 +159,8 @@ func parseRetryAfter(header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if header != "" && strings.Trim(header, "0123456789") == "" {
 		n, err := strconv.ParseInt(header, 10, 64)
-		if err != nil || n > int64(maxRetryAfter/time.Second) { // digits alone fail by their number only
-			return maxRetryAfter
+		if err != nil || n > int64(MaxRetryAfter/time.Second) { // digits alone fail by their number only
+			return MaxRetryAfter
 		}
 		return time.Duration(n) * time.Second
 	}
@@ -167,7 +168,7 @@ func parseRetryAfter(header string, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return min(max(t.Sub(now), 0), maxRetryAfter)
+	return min(max(t.Sub(now), 0), MaxRetryAfter)
 }
 
 // parseErrorBody reads code and message of Graph's error body. The codes of nested inner errors are appended: the deepest says most.

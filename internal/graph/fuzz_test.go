@@ -59,7 +59,7 @@ func FuzzAnswer(f *testing.F) {
 				continue
 			}
 			var e *Error
-			if !errors.As(err, &e) || e.Class == OK || e.Class == NewToken || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
+			if !errors.As(err, &e) || e.Class == OK || e.Class == NewToken || e.RetryAfter < 0 || e.RetryAfter > MaxRetryAfter {
 				t.Fatalf("%v", err)
 			}
 			checkText(t, e, testToken)

@@ -7,9 +7,6 @@ import (
 	"pstncalls/internal/clock"
 )
 
-// maxDistance is how far this machine's clock may be from Graph's, and how far it may jump, before nothing settles any more.
-const maxDistance = 30 * time.Second
-
 // clockWatch finds jumps: it compares the clock with the machine's monotonic one.
 type clockWatch struct {
 	shown time.Time // what the clock showed
@@ -30,7 +27,7 @@ func (w *clockWatch) jumped(c clock.Clock, now time.Time) bool {
 	by := now.Round(0).Sub(w.shown) - passed // Round strips the monotonic reading
 	first := w.at.IsZero()
 	w.shown, w.at = now.Round(0), at
-	return !first && by.Abs() > time.Duration(float64(maxDistance)*max(rate, 1))
+	return !first && by.Abs() > time.Duration(float64(clock.MaxDistance)*max(rate, 1))
 }
 
 // clockJumped takes the trust from all scans in progress: when they began is not known any more.
@@ -59,22 +56,10 @@ func (s *session) checkState(t *tenant, now time.Time) {
 			last = *w.LastScan
 		}
 	}
-	if last.Sub(now) > maxDistance {
+	if last.Sub(now) > clock.MaxDistance {
 		s.beginCondition(t, conditionClock, fmt.Sprintf("this machine's clock shows %s, and the last owner's showed %s: one of them is off, and nothing settles until Graph's answers confirm this one",
 			now.Format(time.RFC3339), last.Format(time.RFC3339)))
 	}
-}
-
-// distance returns how far the server's clock is from ours, 0 if the answer's Date is possible: it was made between the
-// instants at which the page was asked for and received, and tells whole seconds.
-func distance(asked, received, date time.Time) time.Duration {
-	switch {
-	case date.Add(time.Second).Before(asked):
-		return date.Add(time.Second).Sub(asked)
-	case date.After(received):
-		return date.Sub(received)
-	}
-	return 0
 }
 
 // checkClock compares our clock with the Date of a page's answer. What settles a window must have begun when we think it did.
@@ -86,9 +71,9 @@ func (s *session) checkClock(f fetched) {
 	if f.page.ServerDate.IsZero() {
 		return
 	}
-	d := distance(f.page.Asked, f.page.Received, f.page.ServerDate)
+	d := clock.Distance(f.page.Asked, f.page.Received, f.page.ServerDate)
 	s.p.cfg.Metrics.Clock.WithLabelValues(t.ID).Set(d.Seconds())
-	if d.Abs() > maxDistance {
+	if d.Abs() > clock.MaxDistance {
 		sc.astray = true
 		where := "behind"
 		if d < 0 {

@@ -8,25 +8,6 @@ import (
 	"pstncalls/internal/clock"
 )
 
-func TestDistance(t *testing.T) {
-	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		name            string
-		asked, received time.Duration
-		date, want      time.Duration
-	}{
-		{"between", 0, 2 * time.Second, time.Second, 0},
-		{"Date tells whole seconds", 900 * time.Millisecond, 950 * time.Millisecond, 0, 0},
-		{"a slow answer", 0, 5 * time.Minute, 3 * time.Minute, 0},
-		{"we are behind", 0, time.Second, time.Minute, 59 * time.Second},
-		{"we are ahead", 0, time.Second, -time.Minute, -59 * time.Second},
-	} {
-		if got := distance(at.Add(c.asked), at.Add(c.received), at.Add(c.date)); got != c.want {
-			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
-		}
-	}
-}
-
 // offset is the machine's clock, set by an operator.
 type offset struct{ by time.Duration }
 

@@ -12,7 +12,7 @@ import (
 const (
 	conditionSource     = "graph-unreadable"   // a tenant's rows cannot be read
 	conditionUnanswered = "day-unanswered"     // Graph answers, but not for a day
-	conditionClock      = "clock-off"          // this machine's clock and Graph's are more than maxDistance apart, or it is so far behind the last owner's
+	conditionClock      = "clock-off"          // this machine's clock and Graph's are more than clock.MaxDistance apart, or it is so far behind the last owner's
 	conditionJump       = "clock-jumped"       // and no answer of Graph has confirmed it since
 	conditionFlap       = "row-flapping"       // a row has reached revision 10 or a later one, or became a reject as often
 	conditionStray      = "rows-out-of-range"  // Graph has answered with rows that were not asked for, and that are not known

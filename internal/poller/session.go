@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pstncalls/internal/graph"
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
@@ -28,8 +29,6 @@ const (
 	// successorWindow and successorRequests are the rule for the successor of a crashed owner.
 	successorWindow   = time.Minute
 	successorRequests = 3
-	// longestHold is the longest Retry-After that Graph's client takes for one.
-	longestHold = 24 * time.Hour
 )
 
 // tenant is a tenant of this session.
@@ -103,7 +102,7 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 			}
 		}
 		if r := st.Header.Requests; r != nil && r.Hold != nil { // also of an owner that crashed
-			src.Budget.Hold(earlier(*r.Hold, now.Add(longestHold)))
+			src.Budget.Hold(earlier(*r.Hold, now.Add(graph.MaxRetryAfter)))
 		}
 		if r := st.Header.Requests; r == nil || r.Limit != src.Budget.Limit() {
 			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
