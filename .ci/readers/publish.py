@@ -20,14 +20,15 @@ producer, brokers, registry, prefix, folder = sys.argv[1:]
 topic = prefix + "-calls"
 PAGE = 500
 HITS = (4, 1, 1)  # kills inside a transaction that each stage wants
-KILLS = 40  # at most
+KILLS = 15  # at most
 PACE = 0.1  # seconds a page
+SLOW = 0.8  # while a stage still wants kills: however fast the machine, it is not over before them
 
 
 class Graph(BaseHTTPRequestHandler):
     """getPstnCalls over the stage's rows, times of day honoured, the end exclusive."""
     protocol_version = "HTTP/1.1"
-    rows, stage = [], 0
+    rows, stage, pace = [], 0, PACE
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -40,7 +41,7 @@ class Graph(BaseHTTPRequestHandler):
         if len(found) > skip + PAGE:
             link = f'"@odata.nextLink":"http://{self.headers["Host"]}{url.path}?$skip={skip + PAGE}",'
         body = ('{"@odata.count":%d,%s"value":[%s]}' % (len(page), link, ",".join(page))).encode()
-        time.sleep(PACE)
+        time.sleep(self.pace)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -151,6 +152,7 @@ def main():
         try:
             for stage, want_hits in enumerate(HITS):
                 Graph.stage, want, hit = stage, sum(1 for s in stages if s <= stage), 0
+                Graph.pace = SLOW
                 deadline, process = time.time() + 240, process or start()
                 while hit < want_hits and kills < KILLS and events.grows(want, deadline):
                     process.kill()
@@ -159,6 +161,7 @@ def main():
                     hit += events.in_transaction()
                     process = start()
                 hits += hit
+                Graph.pace = PACE
                 while events.count() < want and time.time() < deadline:
                     if process.poll() is not None:
                         process = start()
