@@ -2,24 +2,26 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"pstncalls/internal/config"
 )
 
 // Set-ups that ship with the program, and where their variables stand in them.
 var (
-	configMapData = regexp.MustCompile(`(?m)^  ([A-Z][A-Z0-9_]+): (.*)$`)
 	unitVariable  = regexp.MustCompile(`(?m)^Environment=([A-Z0-9_]+)=(.*)$`)
-	appVariable   = regexp.MustCompile(`(?m)^ +- \{ name: ([A-Z0-9_]+), (?:value|secretRef): (.*) \}$`)
 	envLine       = regexp.MustCompile(`(?m)^([A-Z0-9_]+)=(.*)$`)
-	composeLine   = regexp.MustCompile(`(?m)^      ([A-Z0-9_]+): (.*)$`)
 	imageVariable = regexp.MustCompile(`(?m)^ENV ([A-Z0-9_]+)=(.*)$`)
 	interpolation = regexp.MustCompile(`\$\{(\w+)(:?)-([^}]*)\}`)
 )
@@ -75,32 +77,207 @@ func loads(t *testing.T, vars map[string]string) *config.Config {
 	return cfg
 }
 
-func TestDeployments(t *testing.T) {
-	for name, pattern := range map[string]*regexp.Regexp{
-		"kubernetes.yaml": configMapData, "pstncalls.service": unitVariable, "container-app.yaml": appVariable,
-	} {
-		t.Run(name, func(t *testing.T) {
-			text := repoFile(t, ".compose/deploy/"+name)
-			cfg := loads(t, variables(t, pattern, text))
-			if cfg.Graph.Auth != "azure" || !cfg.Kafka.TLS.Enabled || cfg.Kafka.SASL.Password.Reveal() == "" {
-				t.Errorf("not for production: %+v", cfg)
+// manifest is what the tests ask of a set-up in YAML, whichever of the kinds it is: a field that is misspelt there is absent here.
+type manifest struct {
+	Kind     string
+	Metadata struct{ Name string }
+	Data     map[string]string // of a ConfigMap
+	Spec     struct {          // of a Deployment or PodDisruptionBudget
+		Replicas     int
+		MinAvailable int `yaml:"minAvailable"`
+		Selector     struct {
+			MatchLabels map[string]string `yaml:"matchLabels"`
+		}
+		Template struct {
+			Metadata struct{ Labels map[string]string }
+			Spec     pod
+		}
+	}
+	Properties struct{ Template pod } // of a container app
+}
+
+type pod struct {
+	SecurityContext struct {
+		RunAsNonRoot bool `yaml:"runAsNonRoot"`
+	} `yaml:"securityContext"`
+	Scale struct {
+		MinReplicas int `yaml:"minReplicas"`
+	}
+	Containers []struct {
+		Image   string
+		Args    []string
+		EnvFrom []struct {
+			ConfigMapRef struct{ Name string } `yaml:"configMapRef"`
+		} `yaml:"envFrom"`
+		Env []struct {
+			Name, Value string
+			SecretRef   string `yaml:"secretRef"`
+		}
+		Ports []struct {
+			Name          string
+			ContainerPort int `yaml:"containerPort"`
+		}
+		ReadinessProbe probe `yaml:"readinessProbe"`
+		LivenessProbe  probe `yaml:"livenessProbe"`
+		Probes         []probe
+		VolumeMounts   []struct {
+			MountPath string `yaml:"mountPath"`
+		} `yaml:"volumeMounts"`
+		SecurityContext struct {
+			ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
+		} `yaml:"securityContext"`
+	}
+}
+
+type probe struct {
+	Type    string
+	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
+}
+
+// manifests parses the documents of a file, by kind; a container app has its type for one.
+func manifests(t *testing.T, name string) map[string]manifest {
+	t.Helper()
+	found := make(map[string]manifest)
+	for d := yaml.NewDecoder(strings.NewReader(repoFile(t, name))); ; {
+		var m manifest
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		found[m.Kind] = m
+	}
+}
+
+// production checks what every set-up for production has to have, and that the probes reach it.
+func production(t *testing.T, vars map[string]string, port string, readiness, liveness probe) {
+	t.Helper()
+	cfg := loads(t, vars)
+	if cfg.Graph.Auth != "azure" || !cfg.Kafka.TLS.Enabled || cfg.Kafka.SASL.Password.Reveal() == "" {
+		t.Errorf("not for production: %+v", cfg)
+	}
+	if cfg.Admin.Addr != "0.0.0.0:"+port || readiness.HTTPGet.Path != "/readyz" || liveness.HTTPGet.Path != "/healthz" {
+		t.Errorf("the probes %+v, %+v do not reach it: ADMIN_ADDR=%s", readiness, liveness, cfg.Admin.Addr)
+	}
+}
+
+func TestKubernetes(t *testing.T) {
+	kinds := manifests(t, ".compose/deploy/kubernetes.yaml")
+	settings, deployment, budget := kinds["ConfigMap"], kinds["Deployment"].Spec, kinds["PodDisruptionBudget"].Spec
+	if len(kinds) != 3 || len(deployment.Template.Spec.Containers) != 1 {
+		t.Fatalf("%d kinds, %+v", len(kinds), deployment)
+	}
+	c, labels := deployment.Template.Spec.Containers[0], deployment.Template.Metadata.Labels
+	if len(c.EnvFrom) != 1 || c.EnvFrom[0].ConfigMapRef.Name != settings.Metadata.Name {
+		t.Errorf("the variables are of the ConfigMap %s, it takes %+v", settings.Metadata.Name, c.EnvFrom)
+	}
+	if len(labels) == 0 || !maps.Equal(deployment.Selector.MatchLabels, labels) || !maps.Equal(budget.Selector.MatchLabels, labels) {
+		t.Errorf("labels %v, selectors %v and %v", labels, deployment.Selector.MatchLabels, budget.Selector.MatchLabels)
+	}
+	if deployment.Replicas != 2 || budget.MinAvailable != 1 || !deployment.Template.Spec.SecurityContext.RunAsNonRoot || !c.SecurityContext.ReadOnlyRootFilesystem ||
+		!slices.Equal(c.Args, []string{"run"}) {
+		t.Errorf("%+v", deployment)
+	}
+	if len(c.Ports) != 1 || c.ReadinessProbe.HTTPGet.Port != c.Ports[0].Name || c.LivenessProbe.HTTPGet.Port != c.Ports[0].Name {
+		t.Fatalf("ports %+v, probes %+v, %+v", c.Ports, c.ReadinessProbe, c.LivenessProbe)
+	}
+	production(t, settings.Data, strconv.Itoa(c.Ports[0].ContainerPort), c.ReadinessProbe, c.LivenessProbe)
+	for name, value := range settings.Data {
+		if strings.HasSuffix(name, "_FILE") && (len(c.VolumeMounts) != 1 || !strings.HasPrefix(value, c.VolumeMounts[0].MountPath+"/")) {
+			t.Errorf("%s=%s is not mounted: %+v", name, value, c.VolumeMounts)
+		}
+	}
+}
+
+func TestContainerApp(t *testing.T) {
+	template := manifests(t, ".compose/deploy/container-app.yaml")[""].Properties.Template
+	if len(template.Containers) != 1 || template.Scale.MinReplicas != 2 {
+		t.Fatalf("%+v", template)
+	}
+	c, vars := template.Containers[0], make(map[string]string)
+	for _, v := range c.Env {
+		vars[v.Name] = v.Value + v.SecretRef
+	}
+	if len(c.Probes) != 2 || c.Probes[0].Type != "Startup" || c.Probes[1].Type != "Liveness" {
+		t.Fatalf("probes: %+v", c.Probes)
+	}
+	production(t, vars, c.Probes[0].HTTPGet.Port, c.Probes[0], c.Probes[1])
+}
+
+func TestSystemdUnit(t *testing.T) {
+	cfg := loads(t, variables(t, unitVariable, repoFile(t, ".compose/deploy/pstncalls.service")))
+	if cfg.Graph.Auth != "azure" || !cfg.Kafka.TLS.Enabled || cfg.Kafka.SASL.Password.Reveal() == "" {
+		t.Errorf("not for production: %+v", cfg)
+	}
+}
+
+// composeFile is what the tests ask of docker-compose.yml.
+type composeFile struct {
+	Services map[string]struct {
+		Image       string
+		Restart     string
+		Ports       []string
+		Environment map[string]string
+		Command     []string
+		Secrets     []string
+		Volumes     []string
+		DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
+		Healthcheck map[string]any
+		Profiles    []string
+	}
+	Volumes map[string]any
+	Secrets map[string]any
+}
+
+func compose(t *testing.T) composeFile {
+	t.Helper()
+	var f composeFile
+	if err := yaml.Unmarshal([]byte(repoFile(t, "docker-compose.yml")), &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Ports are on loopback only, images of others are pinned, servers start again and are waited for until they are healthy.
+func TestComposeServices(t *testing.T) {
+	f := compose(t)
+	if len(f.Services) < 6 {
+		t.Fatalf("%d services", len(f.Services))
+	}
+	for name, s := range f.Services {
+		for _, p := range s.Ports {
+			if !strings.HasPrefix(p, "127.0.0.1:") {
+				t.Errorf("%s: port %s is open to everybody", name, p)
 			}
-			if strings.HasSuffix(name, ".yaml") {
-				if !strings.HasPrefix(cfg.Admin.Addr, "0.0.0.0:8080") || !strings.Contains(text, "/readyz") || !strings.Contains(text, "/healthz") {
-					t.Errorf("the probes do not reach it: ADMIN_ADDR=%s", cfg.Admin.Addr)
-				}
+		}
+		if own := strings.HasPrefix(s.Image, "pstncalls"); !own && !regexp.MustCompile(`^[a-z/-]+:[0-9.]+$`).MatchString(s.Image) {
+			t.Errorf("%s: image %q is not pinned", name, s.Image)
+		}
+		if len(s.Profiles) == 0 && s.Restart != "unless-stopped" {
+			t.Errorf("%s: restart %q", name, s.Restart)
+		}
+		for other, how := range s.DependsOn {
+			if on, ok := f.Services[other]; !ok || how.Condition != "service_healthy" || on.Healthcheck["test"] == nil {
+				t.Errorf("%s waits for %s: %q", name, other, how.Condition)
 			}
-		})
+		}
+		for _, v := range s.Volumes {
+			if _, ok := f.Volumes[v[:strings.Index(v, ":")]]; !ok {
+				t.Errorf("%s: no volume for %s", name, v)
+			}
+		}
+		for _, v := range s.Secrets {
+			if f.Secrets[v] == nil {
+				t.Errorf("%s: no secret %s", name, v)
+			}
+		}
 	}
 }
 
 // composed returns the producer's variables in docker-compose.yml with a .env file.
 func composed(t *testing.T, dotenv map[string]string) map[string]string {
 	t.Helper()
-	_, text, _ := strings.Cut(repoFile(t, "docker-compose.yml"), "\n  producer:\n")
-	_, text, _ = strings.Cut(text, "    environment:\n")
-	text, _, _ = strings.Cut(text, "    secrets:")
-	vars := variables(t, composeLine, text)
+	vars := compose(t).Services["producer"].Environment
 	for name, value := range vars {
 		vars[name] = interpolation.ReplaceAllStringFunc(value, func(s string) string {
 			m := interpolation.FindStringSubmatch(s)
@@ -137,11 +314,7 @@ func TestCompose(t *testing.T) {
 
 // The simulator's command line in docker-compose.yml is one.
 func TestComposeSimulator(t *testing.T) {
-	m := regexp.MustCompile(`command: \[(simulate, .*)\]`).FindStringSubmatch(repoFile(t, "docker-compose.yml"))
-	if m == nil {
-		t.Fatal("no simulator")
-	}
-	args := strings.Split(strings.ReplaceAll(m[1], `"`, ""), ", ")
+	args := compose(t).Services["simulator"].Command
 	args[slices.Index(args, "--listen")+1] = "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
