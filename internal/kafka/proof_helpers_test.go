@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -85,6 +86,17 @@ func deleteTopic(t testing.TB, c *process, name string) {
 
 // everywhere waits until every broker says so of a topic: they hear of a change one after the other.
 func everywhere(ctx context.Context, c *process, name string, says func(kmsg.MetadataResponseTopic) bool) error {
+	return eachBroker(ctx, c, func(b *kgo.Broker) (bool, error) {
+		req, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+		topic.Topic = &name
+		req.Topics = append(req.Topics, topic)
+		resp, err := b.RetriableRequest(ctx, req)
+		return err == nil && says(resp.(*kmsg.MetadataResponse).Topics[0]), err
+	})
+}
+
+// eachBroker asks every broker, in turn, until it says yes.
+func eachBroker(ctx context.Context, c *process, ask func(*kgo.Broker) (bool, error)) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...))
 	if err != nil {
 		return err
@@ -96,14 +108,11 @@ func everywhere(ctx context.Context, c *process, name string, says func(kmsg.Met
 	}
 	for _, b := range all {
 		for {
-			req, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
-			topic.Topic = &name
-			req.Topics = append(req.Topics, topic)
-			resp, err := cl.Broker(int(b.NodeID)).RetriableRequest(ctx, req)
+			ok, err := ask(cl.Broker(int(b.NodeID)))
 			if err != nil {
 				return err
 			}
-			if says(resp.(*kmsg.MetadataResponse).Topics[0]) {
+			if ok {
 				break
 			}
 			select {
@@ -114,6 +123,10 @@ func everywhere(ctx context.Context, c *process, name string, says func(kmsg.Met
 		}
 	}
 	return nil
+}
+
+func topicsOf(c *process) []string {
+	return []string{c.cfg.Topics.Events, c.cfg.Topics.State, c.cfg.Topics.DLQ, c.cfg.Topics.Watermark}
 }
 
 // decided waits until readers may see what was committed to a topic: brokers answer a commit before every partition has its marker.
@@ -303,16 +316,33 @@ func offsets(t testing.TB, c *process, topic string, list func(*kadm.Client, con
 	return out
 }
 
-// allEnds returns the end offsets of all topics that exist: equal before and after means that nothing was written.
+// allEnds returns the end offsets of all topics that exist, with the markers of all transactions: equal before and after means that
+// nothing was written.
 func allEnds(t testing.TB, c *process) map[string]int64 {
 	t.Helper()
+	ctx := testContext(t)
+	for undecided(t, c) {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("a transaction stays open")
+		}
+	}
 	out := map[string]int64{}
-	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.State, c.cfg.Topics.DLQ, c.cfg.Topics.Watermark} {
+	for _, topic := range topicsOf(c) {
 		for p, o := range offsets(t, c, topic, (*kadm.Client).ListEndOffsets) {
 			out[fmt.Sprintf("%s/%d", topic, p)] = o
 		}
 	}
 	return out
+}
+
+// undecided reports whether a transaction on one of the topics is open, or has yet to get its marker.
+func undecided(t testing.TB, c *process) bool {
+	t.Helper()
+	return slices.ContainsFunc(topicsOf(c), func(topic string) bool {
+		return !maps.Equal(offsets(t, c, topic, endOffsets), offsets(t, c, topic, committedOffsets))
+	})
 }
 
 type observe func(shard int32, p kafka.Point)

@@ -77,7 +77,10 @@ func TestPreflightFindsWhatIsRefused(t *testing.T) {
 			used(t, c)
 			admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
 				rs, err := adm.CreatePartitions(ctx, 1, c.cfg.Topics.State)
-				return errors.Join(err, rs.Error())
+				if err = errors.Join(err, rs.Error()); err != nil {
+					return err
+				}
+				return everywhere(ctx, c, c.cfg.Topics.State, func(t kmsg.MetadataResponseTopic) bool { return len(t.Partitions) == 3 })
 			})
 		}, "state", "was started with 2"},
 		{"another group's", func(t *testing.T, c *process) {
@@ -237,7 +240,7 @@ func TestPreflightTopicSettings(t *testing.T) {
 		result         kafka.Result
 		want           string
 	}{
-		{"min.insync.replicas", "2", kafka.Failed, "every write would be refused; run kafka-configs.sh"},
+		{"min.insync.replicas", "4", kafka.Failed, "every write would be refused; run kafka-configs.sh"},
 		{"unclean.leader.election.enable", "true", kafka.Warning, "committed records may be gone"},
 		{"retention.ms", "3600000", kafka.Warning, "retention.ms keeps 1h0m0s"},
 		{"retention.ms", "-1", kafka.Fine, "cleanup.policy=delete"},

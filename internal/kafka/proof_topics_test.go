@@ -17,6 +17,7 @@ import (
 	"pstncalls/internal/kafka"
 )
 
+// alterTopic sets a setting, on every broker when it returns.
 func alterTopic(t *testing.T, c *process, topic, name, value string) {
 	t.Helper()
 	admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
@@ -24,7 +25,21 @@ func alterTopic(t *testing.T, c *process, topic, name, value string) {
 		for _, r := range rs {
 			err = errors.Join(err, r.Err)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return eachBroker(ctx, c, func(b *kgo.Broker) (bool, error) {
+			resource := kmsg.NewDescribeConfigsRequestResource()
+			resource.ResourceType, resource.ResourceName, resource.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{name}
+			req := kmsg.NewPtrDescribeConfigsRequest()
+			req.Resources = append(req.Resources, resource)
+			resp, err := b.RetriableRequest(ctx, req)
+			if err != nil {
+				return false, err
+			}
+			set := resp.(*kmsg.DescribeConfigsResponse).Resources[0].Configs
+			return len(set) == 1 && set[0].Value != nil && *set[0].Value == value, nil
+		})
 	})
 }
 
