@@ -136,14 +136,17 @@ func TestBrokerIsKilled(t *testing.T) {
 // replicaDown: a topic that wants all its replicas takes no records while one is down. That is said, and it goes on when it is back.
 func replicaDown(t *testing.T, brokers *servers) {
 	c := newCluster(t)
-	c.SetLimits(20*time.Second, 6*time.Second, 18*time.Second)
 	prepared(t, c)
 	alterTopic(t, c, c.cfg.Topics.Events, "min.insync.replicas", "3")
 	s, _ := open(t, c, 0)
-	commit(t, s, batch(s, "kept"))
+	for ctx := testContext(t); s.Commit(batch(s, "kept")) != nil && ctx.Err() == nil; { // until the replicas killed before have caught up
+		s, _ = openAgain(t, c, 0)
+	}
 	s.Close()
 	brokers.run("kill", brokers.part, "2")
-	s, _ = openAgain(t, c, 0)
+	hasty := as(t, c, "hasty")
+	hasty.SetLimits(20*time.Second, 6*time.Second, 18*time.Second)
+	s, _ = openAgain(t, hasty, 0)
 	err := s.Commit(batch(s, "lost"))
 	if err == nil || !strings.Contains(kafka.Explain(err), "min.insync.replicas") || !strings.Contains(kafka.Explain(err), "bring them back") {
 		t.Errorf("with a replica down: got %s", kafka.Explain(err))
