@@ -126,8 +126,8 @@ func TestHostilePages(t *testing.T) {
 			if last := w.state(r).Window(today).LastScan; last != nil && last.After(armed) {
 				t.Errorf("a scan that began %v into the fault counts as read", last.Sub(armed))
 			}
-			// A scan that has begun anew may pass pages it had not come to before: once.
-			if n := ends() - ended; n > 1 {
+			// A scan of a day alone may pass pages that one of several days had not come to: once for each of the two days.
+			if n := ends() - ended; n > 2 {
 				t.Errorf("the condition ended %d times while the fault was on", n)
 			}
 			script.Off()
