@@ -166,7 +166,7 @@ func printTenant(w io.Writer, t status.Tenant, shards []status.Shard) {
 		line("conditions", "none")
 	}
 	for _, c := range t.Conditions {
-		fmt.Fprintf(w, "  ! %s, since %s:\n%s", c.Name, c.Since.UTC().Format(shownTime), wrap(c.Sentence, "    "))
+		printCondition(w, "  ", c)
 	}
 	line("polled by", "%s", ownerOf(t.Shard, shards))
 	line("complete up to", "%s: the calls that start before have been read, as far as Graph has shown them", t.Watermark.Format(shownTime))
@@ -185,6 +185,13 @@ func printTenant(w io.Writer, t status.Tenant, shards []status.Shard) {
 			left = fmt.Sprintf("about %s left", time.Duration(*b.SecondsLeft)*time.Second)
 		}
 		line("backfill", "%d days read, %d to go: %d rows in %d pages, %d rows/s, %s", b.DaysRead, b.DaysLeft, b.Rows, b.Pages, b.RowsPerSecond, left)
+	}
+}
+
+func printCondition(w io.Writer, indent string, c status.Condition) {
+	fmt.Fprintf(w, "%s! %s, since %s:\n%s", indent, c.Name, c.Since.UTC().Format(shownTime), wrap(c.Sentence, indent+"  "))
+	if c.Do != "" {
+		fmt.Fprint(w, wrap("-> "+c.Do, indent+"  "))
 	}
 }
 
@@ -220,6 +227,14 @@ func printShards(w io.Writer, shards []status.Shard) {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", s.Shard, s.Owner, s.Instance, shown(s.Since))
 	}
 	fmt.Fprintf(w, "%d of %d shards have an owner; those without tenants need none.\n", owned, len(shards))
+	for _, s := range shards {
+		if len(s.Conditions) > 0 {
+			fmt.Fprintf(w, "\nshard %d\n", s.Shard)
+		}
+		for _, c := range s.Conditions {
+			printCondition(w, "  ", c)
+		}
+	}
 }
 
 // wrap breaks a sentence into lines that begin with indent.

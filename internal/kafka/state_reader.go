@@ -19,7 +19,8 @@ type StateView struct {
 	Begun  map[int32]int64   // by partition of the events topic: where the state's events begin
 	Marks  map[int32]Mark    // the last commit of each shard; one that was never prepared is missing
 	Claims map[int32]Claim   // the newest of Group, by shard; a shard that was never claimed is missing
-	State  map[string][]byte // by key; tombstones applied; without meta, claims and commit marks
+	Own    map[int32][]byte  // the record of each shard itself, of those that have one
+	State  map[string][]byte // by key, of all shards; tombstones applied; without meta, claims, commit marks and Own
 
 	next map[int32]int64 // by shard: how far it was read
 }
@@ -38,7 +39,7 @@ func (c *Cluster) ReadState(ctx context.Context) (*StateView, error) {
 		return nil, err
 	}
 	v := &StateView{Shards: int32(len(ends)), Begun: map[int32]int64{}, Marks: map[int32]Mark{}, Claims: map[int32]Claim{},
-		State: map[string][]byte{}, next: ends}
+		Own: map[int32][]byte{}, State: map[string][]byte{}, next: ends}
 	for p := range v.Shards {
 		claims := map[string]Claim{} // by key: a foreign group's claim may be the newer one
 		group := ""
@@ -75,6 +76,8 @@ func (c *Cluster) ReadState(ctx context.Context) (*StateView, error) {
 					return nil, fmt.Errorf("shard %d: %w", p, err)
 				}
 				claims[key] = cl
+			case key == shardKey:
+				v.Own[p] = rec.Value
 			default:
 				v.State[key] = rec.Value
 			}

@@ -9,6 +9,7 @@ import (
 	"pstncalls/internal/row"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -260,11 +261,11 @@ func (s *session) remark(t *tenant, d state.Decision) {
 	}
 	switch {
 	case d.Repeated && t.refused[d.RowID] >= flapping:
-		s.happened(t, conditionFlap, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]+1))
+		s.happened(t, status.RowFlapping, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]+1))
 	case d.Revision >= flapping:
-		s.happened(t, conditionFlap, fmt.Sprintf("row %s has reached revision %d: readers see every one; ask Microsoft about a row that does not come to rest", d.RowID, d.Revision))
+		s.happened(t, status.RowFlapping, fmt.Sprintf("row %s has reached revision %d: readers see every one; ask Microsoft about a row that does not come to rest", d.RowID, d.Revision))
 	case d.Stray:
-		s.happened(t, conditionStray, "Graph has answered with rows of days that were not asked for and are not known: they are published when their own day is asked for, if Graph shows them there")
+		s.happened(t, status.RowsOutOfRange, "Graph has answered with rows of days that were not asked for and are not known: they are published when their own day is asked for, if Graph shows them there")
 	}
 }
 
@@ -278,8 +279,8 @@ func (s *session) weigh(t *tenant) {
 		limit = manyRows
 	}
 	if n := t.Rows(); n > limit {
-		s.beginCondition(t, conditionManyRow, fmt.Sprintf("more than %d rows are in windows that are not settled, and kept in memory: make POLL_LOOKBACK shorter, or poll this tenant in a set-up of its own: KAFKA_GROUP and all four topics", limit))
+		s.beginCondition(t, status.TooManyUnsettled, fmt.Sprintf("more than %d rows are in windows that are not settled, and kept in memory: make POLL_LOOKBACK shorter, or poll this tenant in a set-up of its own: KAFKA_GROUP and all four topics", limit))
 	} else {
-		s.endCondition(t, conditionManyRow)
+		s.endCondition(t, status.TooManyUnsettled)
 	}
 }

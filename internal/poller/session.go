@@ -15,6 +15,7 @@ import (
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -48,6 +49,7 @@ type tenant struct {
 	planAt     time.Time      // nothing more is due before, unless a scan ends
 	said       time.Time      // when the log last told of the backfill
 	warned     time.Time      // and when that rows cannot be read
+	throttled  []time.Time    // when Graph said lately that it was asked too much
 	log        *slog.Logger
 }
 
@@ -64,11 +66,24 @@ type session struct {
 	urgent  bool      // a condition began or ended since
 	clock   clockWatch
 	log     *slog.Logger
+
+	shard     *state.Shard
+	strangers []state.Stranger // tenants that are not polled, whose records change with the next commit
+	board     *status.Part     // what this session shows of conditions
 }
 
-func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []string) (*session, error) {
+func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []string) (_ *session, err error) {
 	now := p.cfg.Clock.Now()
-	s := &session{p: p, kafka: ks, layout: snap.Layout, pages: make(chan fetched), flushed: now, log: p.cfg.Log.With("shard", ks.Shard())}
+	s := &session{p: p, kafka: ks, layout: snap.Layout, pages: make(chan fetched), flushed: now, log: p.cfg.Log.With("shard", ks.Shard()), board: p.cfg.Metrics.Conditions.Part()}
+	defer func() {
+		if err != nil {
+			s.board.Forget()
+		}
+	}()
+	if s.shard, err = state.LoadShard(snap.State); err != nil {
+		return nil, &stopError{err}
+	}
+	s.show(s.ofShard())
 	previous := snap.Previous
 	// Our own budgets know what they have spent. Where a session of ours did not get so far, its claim stands for another's.
 	if _, worked := p.worked.Load(ks.Shard()); worked && previous != nil && p.ours(*previous) {
@@ -108,11 +123,11 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
 		}
 		s.checkState(t, now)
-		for _, c := range st.Header.Conditions {
-			p.cfg.Metrics.Condition.WithLabelValues(name, c.Name).Set(1)
-		}
+		s.show(s.of(t))
+		s.endCondition(t, status.TenantUnconfigured)
 		s.tenants = append(s.tenants, t)
 	}
+	s.unconfigured(snap.State)
 	p.worked.Store(ks.Shard(), true)
 	return s, nil
 }
@@ -201,7 +216,7 @@ func (s *session) handle(fs []fetched) error {
 }
 
 func (s *session) flushDue() time.Time {
-	if !slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.Dirty() }) {
+	if !s.shard.Dirty() && len(s.strangers) == 0 && !slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.Dirty() }) {
 		return schedule.Never
 	}
 	if s.urgent {
@@ -266,7 +281,7 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 			return nil, nil, &stopError{subject(err, t.ID)}
 		}
 		// By a clock that is off, nobody is told what is complete.
-		if at := t.CompleteUpTo(now); !t.has(conditionClock) && !t.has(conditionJump) && !at.Equal(t.watermark) {
+		if at := t.CompleteUpTo(now); !t.has(status.ClockOff) && !t.has(status.ClockJumped) && !at.Equal(t.watermark) {
 			t.watermark = at
 			value, err := json.Marshal(watermark{V: state.Version, Tenant: t.ID, CompleteUpTo: at})
 			if err != nil {
@@ -280,6 +295,14 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 		for _, r := range rs {
 			out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 		}
+	}
+	own := s.shard.Records()
+	for _, st := range s.strangers {
+		own = append(own, st.Record())
+	}
+	s.strangers = nil
+	for _, r := range own {
+		out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 	}
 	s.flushed, s.urgent = now, false
 	return out, marks, nil

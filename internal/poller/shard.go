@@ -210,6 +210,7 @@ func (p *Poller) turn(ctx context.Context, shard int32) error {
 	if err != nil {
 		return err
 	}
+	defer s.board.Forget()
 	return s.run(ctx, changed)
 }
 
