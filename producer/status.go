@@ -22,7 +22,7 @@ import (
 func statusCommand() command {
 	return command{
 		name:     "status",
-		synopsis: "shows windows, conditions and owners, from the state topic alone",
+		synopsis: "shows windows, conditions and owners, from Kafka alone",
 		help: `Reads the state topic: it asks nothing of Graph and of no running producer. POLL_INTERVAL and POLL_LOOKBACK should be those of
 run: they decide when the next scan is due. What a scan that found nothing new has changed stands there up to 10 minutes later.
 
@@ -67,6 +67,18 @@ func runStatus(ctx context.Context, e env, args []string) error {
 	v, err := status.NewView(sv, settings, now)
 	if err != nil {
 		return err
+	}
+	// Where nothing was ever committed there is nothing to ask about, and asking would make the cluster create topics of its own.
+	if len(sv.Marks) > 0 {
+		facts, err := cluster.Facts(ctx, sv.Shards)
+		if err != nil {
+			return err
+		}
+		derived, err := status.Derive(sv, facts, settings, status.StateLimits, now)
+		if err != nil {
+			return err
+		}
+		v.Add(derived, now)
 	}
 	if *asJSON {
 		enc := json.NewEncoder(e.stdout)

@@ -269,6 +269,43 @@ func (s *session) remark(t *tenant, d state.Decision) {
 	}
 }
 
+// vanished says that Graph no longer returns rows.
+func (s *session) vanished(t *tenant, rng window.Range, n int) {
+	total := int64(0)
+	for day := rng.From; day < rng.To; day++ {
+		total += t.Window(day).Vanished
+	}
+	s.happened(t, status.RowsVanished, fmt.Sprintf("the last scan of %s did not return %d rows that one before it had; %d rows of these days have vanished in all", rng, n, total))
+}
+
+// rejected says that rows could not become events; last is the last one, and why.
+func (s *session) rejected(t *tenant, last string) {
+	total := int64(0)
+	for _, day := range t.Windows() {
+		if w := t.Window(day); w.Settled == nil {
+			total += w.Rejects
+		}
+	}
+	s.happened(t, status.RowsRejected, fmt.Sprintf("rows of the windows that have not settled have become %d rejects; the last one is %s", total, last))
+}
+
+// afford begins and ends the condition for a budget that does not suffice; once a minute, for it is a sum over all windows. What
+// ends it is well below what begins it: a day's rows come and go.
+func (s *session) afford(t *tenant, in schedule.Input) {
+	if in.Now.Sub(t.budgetAt).Abs() < time.Minute {
+		return
+	}
+	t.budgetAt = in.Now
+	switch needed, budget := s.p.cfg.Schedule.Need(in); {
+	case needed > budget:
+		if !t.has(status.BudgetTooSmall) { // the numbers change every minute
+			s.beginCondition(t, status.BudgetTooSmall, fmt.Sprintf("reading the windows as seldom as is permitted costs %.0f requests an hour, and the budget has %.0f", needed, budget))
+		}
+	case needed < 0.8*budget:
+		s.endCondition(t, status.BudgetTooSmall)
+	}
+}
+
 // manyRows is how many unsettled rows of one tenant are too many: some 1.1 GB, read at every start.
 const manyRows = 20_000_000
 

@@ -39,6 +39,7 @@ func (s *session) startDue(ctx context.Context) time.Duration {
 func (s *session) startTenant(ctx context.Context, t *tenant, now time.Time) time.Time {
 	s.expire(s.of(t), now)
 	in := s.input(t, now)
+	s.afford(t, in)
 	due, next := s.p.cfg.Schedule.Plan(in)
 	closed := 0
 	for _, sc := range t.scans {

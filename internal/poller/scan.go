@@ -103,6 +103,9 @@ func (s *session) complete(sc *scan) {
 	t := sc.tenant
 	s.end(sc)
 	now := s.p.cfg.Clock.Now()
+	if sc.open {
+		s.looked(t, now)
+	}
 	if !sc.from.IsZero() {
 		s.learnTimes(sc)
 		s.learnEnd(sc)
@@ -115,6 +118,7 @@ func (s *session) complete(sc *scan) {
 	settling := s.settling(sc)
 	vanished := t.Complete(state.Scanned{Range: sc.rng, Begun: sc.begun, Pages: sc.pages, Resumed: sc.resumed})
 	if vanished > 0 {
+		s.vanished(t, sc.rng, vanished)
 		settling = nil // the set has shrunk, so $skip may have skipped a row; or the answer was no answer: it has to show the same again
 	}
 	for _, day := range settling {

@@ -49,6 +49,9 @@ type tenant struct {
 	planAt     time.Time      // nothing more is due before, unless a scan ends
 	said       time.Time      // when the log last told of the backfill
 	warned     time.Time      // and when that rows cannot be read
+	polled     time.Time      // when the open window was last read
+	edge       []time.Time    // when rows came lately that might as well have come too late
+	budgetAt   time.Time      // when it was last looked at whether the budget suffices
 	throttled  []time.Time    // when Graph said lately that it was asked too much
 	log        *slog.Logger
 }
@@ -122,12 +125,15 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		if r := st.Header.Requests; r == nil || r.Limit != src.Budget.Limit() {
 			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
 		}
+		t.polled = lastPolled(st, now)
 		s.checkState(t, now)
 		s.show(s.of(t))
 		s.endCondition(t, status.TenantUnconfigured)
 		s.tenants = append(s.tenants, t)
 	}
 	s.unconfigured(snap.State)
+	s.inherit(p.workOf(ks.Shard()))
+	s.urgent = s.urgent || time.Since(snap.Mark.At) > scheduleEvery // whoever looks takes an old mark for a shard that cannot commit
 	p.worked.Store(ks.Shard(), true)
 	return s, nil
 }
@@ -177,7 +183,9 @@ func (s *session) release(cancel context.CancelFunc) error {
 	if err != nil {
 		return err
 	}
-	return s.kafka.Release(recs)
+	w := s.p.workOf(s.kafka.Shard())
+	w.asks()
+	return w.committed(s.kafka.Release(recs))
 }
 
 // gather adds the pages that are ready to the first one.

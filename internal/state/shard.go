@@ -50,20 +50,31 @@ type Stranger struct {
 	Header Header
 }
 
+// IsTenant reports whether a key is that of a tenant's own record.
+func IsTenant(key string) bool {
+	id, ok := TenantOf(key)
+	return ok && key == prefix(id)+"tenant"
+}
+
 // Strangers returns the tenants of a state that are none of those named, in no order. What cannot be read is left alone: who is
 // configured for it says so.
 func Strangers(named func(tenant string) bool, records map[string][]byte) (out []Stranger) {
 	for key, value := range records {
 		id, ok := TenantOf(key)
-		if !ok || key != prefix(id)+"tenant" || named(id) {
+		if !ok || !IsTenant(key) || named(id) {
 			continue
 		}
-		s := Stranger{ID: id}
-		if decodeJSON(key, value, &s.Header) == nil {
-			out = append(out, s)
+		if h, err := HeaderOf(key, value); err == nil {
+			out = append(out, Stranger{id, h})
 		}
 	}
 	return out
+}
+
+// HeaderOf reads a tenant's own record.
+func HeaderOf(key string, value []byte) (h Header, err error) {
+	err = decodeJSON(key, value, &h)
+	return h, err
 }
 
 // Record returns the tenant's record.
