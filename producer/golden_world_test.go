@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ type goldenWorld struct {
 	sim     *graphfake.Server
 	web     *httptest.Server
 	environ []string
-	clock   *clock.Scaled
+	clock   atomic.Pointer[clock.Scaled]
 }
 
 func newGoldenWorld(t *testing.T) *goldenWorld {
@@ -50,13 +51,16 @@ func newGoldenWorld(t *testing.T) *goldenWorld {
 	}
 	t.Cleanup(w.broker.Close)
 	w.sim = graphfake.New(graphfake.Config{Seed: 1, PageSize: 3, RequestsPerMinute: -1, Tenants: []graphfake.TenantConfig{{ID: goldenTenant}},
-		Now: func() time.Time { return w.clock.Now() }})
+		Now: func() time.Time { return w.clock.Load().Now() }})
 	w.web = httptest.NewServer(w.sim)
 	t.Cleanup(w.web.Close)
 	w.environ = []string{"GRAPH_AUTH=none", "GRAPH_ENDPOINT=" + w.web.URL, "GRAPH_TENANTS=" + goldenTenant, "GRAPH_REQUESTS_PER_MINUTE=100000",
 		"KAFKA_BROKERS=" + w.broker.ListenAddrs()[0], "POLL_START=" + goldenStart, "POLL_LOOKBACK=" + goldenLookback.String()}
 	return w
 }
+
+// shows sets the clock of both sides.
+func (w *goldenWorld) shows(at time.Time) { w.clock.Store(clock.NewScaled(at, 1)) }
 
 // goldenRun is the program at work.
 type goldenRun struct {
@@ -70,7 +74,7 @@ type goldenRun struct {
 // run starts the program when it is at.
 func (w *goldenWorld) run(at time.Time) *goldenRun {
 	w.t.Helper()
-	w.clock = clock.NewScaled(at, 1)
+	w.shows(at)
 	cfg, err := config.Load(w.environ)
 	if err != nil {
 		w.t.Fatal(err)
@@ -80,7 +84,7 @@ func (w *goldenWorld) run(at time.Time) *goldenRun {
 	r := &goldenRun{w: w, stop: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.err = serve(ctx, cfg, slog.New(slog.NewTextHandler(&r.log, nil)), setup{clock: w.clock, noAdmin: true})
+		r.err = serve(ctx, cfg, slog.New(slog.NewTextHandler(&r.log, nil)), setup{clock: w.clock.Load(), noAdmin: true})
 	}()
 	w.t.Cleanup(func() {
 		cancel()
@@ -187,7 +191,7 @@ func (w *goldenWorld) state() (*state.Tenant, int64) {
 func (g *golden) load(t *testing.T, change func(*goldenRecord)) *goldenWorld {
 	t.Helper()
 	w := newGoldenWorld(t)
-	w.clock = clock.NewScaled(g.At, 1)
+	w.shows(g.At)
 	for _, row := range g.rows {
 		var fields map[string]any
 		dec := json.NewDecoder(bytes.NewReader(row.Graph))
