@@ -63,24 +63,26 @@ type newest struct {
 
 // Graph compares what Graph shows of the days of the report with the newest events of their rows, and adds
 // what it finds to the report. Days that differ from what is on the topic are read a second time: pages shift while they are
-// read. What the next scan will publish anyway, because the window has not settled, is told apart. When ctx ends, the report is partial.
+// read. What the next scan will publish anyway, because the window has not settled, is told apart. After an error the report is partial.
 func Graph(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, g GraphOptions, r *Report) error {
 	err := compareAll(ctx, c, view, g, r)
-	switch {
-	case err == nil:
+	if err == nil {
 		r.end("")
-	case ctx.Err() != nil:
-		days, compared := 0, 0
-		for _, t := range r.Tenants {
-			for _, d := range t.Days {
-				days++
-				if d.Graph != nil {
-					compared++
-				}
+		return nil
+	}
+	days, compared, what := 0, 0, "ended by an error"
+	if ctx.Err() != nil {
+		what = "interrupted"
+	}
+	for _, t := range r.Tenants {
+		for _, d := range t.Days {
+			days++
+			if d.Graph != nil {
+				compared++
 			}
 		}
-		r.end(fmt.Sprintf("interrupted after %d of %d days were compared with Graph: the others are judged by the topics alone", compared, days))
 	}
+	r.end(fmt.Sprintf("%s after %d of %d days were compared with Graph: the others are judged by the topics alone", what, compared, days))
 	return err
 }
 

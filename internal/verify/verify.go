@@ -170,7 +170,8 @@ type eventLog struct {
 	view        *kafka.StateView
 	topic       string
 	from, until map[int32]int64
-	cut         map[int32]bool // partitions whose first events are gone
+	cut         map[int32]bool  // partitions whose first events are gone
+	starts      map[int32]int64 // where the partitions began
 }
 
 func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
@@ -187,14 +188,13 @@ func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eve
 	if view.Events != "" && view.Events != id {
 		return nil, &RefusedError{fmt.Sprintf("events topic %s was created anew since the state was written: what it held is gone", l.topic)}
 	}
-	starts, err := r.Starts(ctx, l.topic)
-	if err != nil {
+	if l.starts, err = r.Starts(ctx, l.topic); err != nil {
 		return nil, err
 	}
 	if l.until, err = r.Ends(ctx, l.topic); err != nil {
 		return nil, err
 	}
-	for p, start := range starts {
+	for p, start := range l.starts {
 		l.from[p], l.cut[p] = max(start, view.Begun[p]), start > view.Begun[p]
 	}
 	return l, nil
@@ -249,7 +249,40 @@ func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 		return failed
 	})
 	sum.read = read.Load()
+	if err == nil {
+		err = l.removedMeanwhile(ctx, &sum)
+	}
 	return sum, err
+}
+
+// removedMeanwhile takes into account what retention has removed since the log was opened: it may not have been read before.
+func (l *eventLog) removedMeanwhile(ctx context.Context, sum *count) error {
+	r, err := l.c.NewReader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	starts, err := r.Starts(ctx, l.topic)
+	if err != nil {
+		return err
+	}
+	for p, start := range starts {
+		if start <= max(l.starts[p], l.from[p]) {
+			continue
+		}
+		oldest := time.Now() // of what is left of that time: nothing
+		for rec, err := range r.Partition(ctx, l.topic, p, start, l.until[p]) {
+			if err != nil {
+				return fmt.Errorf("events topic %s, partition %d: %w", l.topic, p, err)
+			}
+			oldest = rec.Timestamp
+			break
+		}
+		if oldest.After(sum.removed) {
+			sum.removed = oldest
+		}
+	}
+	return nil
 }
 
 // call reads the days that differ again, to name their rows.
