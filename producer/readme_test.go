@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"pstncalls/internal/config"
 	"pstncalls/internal/poller"
+	"pstncalls/internal/state"
 )
 
 func readme(t *testing.T) string {
@@ -81,5 +83,19 @@ func TestReadmeConditions(t *testing.T) {
 	}
 	if d := cmp.Diff(poller.Conditions, got); d != "" {
 		t.Errorf("README.md (-want +got):\n%s", d)
+	}
+}
+
+// The README's table of versions ends with the formats of this one, and what each version left behind is in the tree.
+func TestReadmeVersions(t *testing.T) {
+	part := between(t, readme(t), "### Versions", "Rolling back:")
+	rows := regexp.MustCompile(`(?m)^\| (\d+\.\d+\.\d+)[^|]* \| (\d+) \|`).FindAllStringSubmatch(part, -1)
+	if len(rows) == 0 || rows[len(rows)-1][2] != strconv.Itoa(state.Version) {
+		t.Fatalf("README.md, versions: %q, and the state's format is %d", rows, state.Version)
+	}
+	for _, r := range rows {
+		if _, err := os.Stat("testdata/state-" + r[1] + ".jsonl"); err != nil {
+			t.Errorf("version %s: %v: write it with TestMakeGolden", r[1], err)
+		}
 	}
 }

@@ -147,7 +147,7 @@ func (p *preflight) refusal(check, subject string, err error) {
 		}
 		p.found(Failed, check, subject, reason, r.Mend)
 	case errors.As(err, &f):
-		p.found(Failed, check, subject, fmt.Sprintf("it belongs to the group %s, not to %s", f.Owner, f.Ours),
+		p.found(Failed, check, subject, fmt.Sprintf("it belongs to the group %s, not to %s: run ends with exit code 3", f.Owner, f.Ours),
 			"set KAFKA_GROUP="+f.Owner+", or give this set-up topics of its own (KAFKA_EVENTS_TOPIC, KAFKA_STATE_TOPIC)")
 	default:
 		p.blind(check, subject, Explain(err))
