@@ -120,7 +120,7 @@ func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Opti
 		roll.begin(part)
 		switch err := log.call(ctx, roll, now); {
 		case err == nil:
-			roll.name(r.Tenants, tenants)
+			roll.name(r.Tenants, tenants, log.removed)
 		case ctx.Err() == nil:
 			return nil, err
 		default:
@@ -171,7 +171,8 @@ type eventLog struct {
 	topic       string
 	from, until map[int32]int64
 	cut         map[int32]bool  // partitions whose first events are gone
-	starts      map[int32]int64 // where the partitions began
+	starts      map[int32]int64 // where the partitions begin
+	removed     time.Time       // of the oldest event that is left where some were removed since the log was opened
 }
 
 func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
@@ -250,13 +251,16 @@ func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 	})
 	sum.read = read.Load()
 	if err == nil {
-		err = l.removedMeanwhile(ctx, &sum)
+		err = l.look(ctx)
+	}
+	if l.removed.After(sum.removed) {
+		sum.removed = l.removed
 	}
 	return sum, err
 }
 
-// removedMeanwhile takes into account what retention has removed since the log was opened: it may not have been read before.
-func (l *eventLog) removedMeanwhile(ctx context.Context, sum *count) error {
+// look takes note of what retention has removed since the log was opened: it may not have been read before.
+func (l *eventLog) look(ctx context.Context) error {
 	r, err := l.c.NewReader()
 	if err != nil {
 		return err
@@ -270,7 +274,8 @@ func (l *eventLog) removedMeanwhile(ctx context.Context, sum *count) error {
 		if start <= max(l.starts[p], l.from[p]) {
 			continue
 		}
-		oldest := time.Now() // of what is left of that time: nothing
+		l.starts[p] = start
+		oldest := time.Now() // unless something is left
 		for rec, err := range r.Partition(ctx, l.topic, p, start, l.until[p]) {
 			if err != nil {
 				return fmt.Errorf("events topic %s, partition %d: %w", l.topic, p, err)
@@ -278,8 +283,8 @@ func (l *eventLog) removedMeanwhile(ctx context.Context, sum *count) error {
 			oldest = rec.Timestamp
 			break
 		}
-		if oldest.After(sum.removed) {
-			sum.removed = oldest
+		if oldest.After(l.removed) {
+			l.removed = oldest
 		}
 	}
 	return nil
@@ -292,7 +297,7 @@ func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) 
 		differs[k] = true
 	}
 	var mu sync.Mutex
-	return l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
+	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
 		parser := newParser(l.view.Shards)
 		for rec, err := range recs {
 			if err != nil {
@@ -308,6 +313,10 @@ func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) 
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return l.look(ctx)
 }
 
 // atOnce is how many partitions are read at once: more cost memory, and two processors have enough to do with fewer.
