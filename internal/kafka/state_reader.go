@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -62,13 +61,11 @@ func (c *Cluster) ReadState(ctx context.Context) (*StateView, error) {
 					return nil, fmt.Errorf("shard %d: %w", p, err)
 				}
 				group, v.Events = m.Group, m.TopicIDs.Events
-				for q, o := range m.EventsEnd {
-					n, err := strconv.ParseInt(q, 10, 32)
-					if err != nil {
-						return nil, fmt.Errorf("shard %d: meta: partition %q of the events topic: %w", p, q, err)
-					}
-					v.Begun[int32(n)] = o
+				begun, err := m.Begun()
+				if err != nil {
+					return nil, fmt.Errorf("shard %d: %w", p, err)
 				}
+				maps.Copy(v.Begun, begun)
 			case strings.HasPrefix(key, claimPrefix):
 				var cl Claim
 				if err := decode(topic, key, rec.Value, &cl); err != nil {
