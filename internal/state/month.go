@@ -102,6 +102,19 @@ func (t *Tenant) settledDay(d window.Day) (SettledDay, bool) {
 	return m.Days[dayName(place)], true
 }
 
+// SettledDays returns what is kept of the settled days whose ledgers have been dropped.
+func (t *Tenant) SettledDays() map[window.Day]SettledDay {
+	out := map[window.Day]SettledDay{}
+	for of, m := range t.months {
+		for place := range of.days() {
+			if m.has(place) {
+				out[window.Day(of)+window.Day(place)] = m.Days[dayName(place)]
+			}
+		}
+	}
+	return out
+}
+
 // Settled reports whether a day is settled: nothing looks at it again.
 func (t *Tenant) Settled(d window.Day) bool {
 	if w := t.windows[d]; w != nil {

@@ -18,6 +18,7 @@ const Version = 1
 type Header struct {
 	V          int         `json:"v"`
 	Start      window.Day  `json:"start"`              // the first window
+	Origin     *window.Day `json:"origin,omitempty"`   // the first window of the watermark, where a scan has asked for earlier days since
 	Requests   *Requests   `json:"requests,omitempty"` // of the owner that wrote this, for its successor
 	Conditions []Condition `json:"conditions,omitempty"`
 	NoID       int64       `json:"noId,omitempty"`     // events of rows without an id
@@ -110,6 +111,7 @@ type Window struct {
 	LastScan   *time.Time `json:"lastScan,omitempty"`   // when the last complete scan began
 	Tail       *time.Time `json:"tail,omitempty"`       // when the last scan of its end began, where that is later
 	Settled    *time.Time `json:"settled,omitempty"`
+	Reopened   *time.Time `json:"reopened,omitempty"` // it had settled, and a scan was asked for
 
 	segments []segment
 	delta    []byte // entries since the last Records, without header
