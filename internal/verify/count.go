@@ -75,17 +75,27 @@ func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, wanted func(
 			t.beyond[e.dayKey] = beyond{e.commit, place}
 		}
 	default:
-		c := t.days[e.dayKey]
-		if c == nil {
-			c = &Counts{}
-			t.days[e.dayKey] = c
-		}
-		if e.revision == 0 {
-			c.Rows++
-		}
-		c.Events++
-		c.Digest = c.Digest.Add(state.HashEvent(e.rowID, e.revision, e.fingerprint, e.avro))
+		t.count(e)
 	}
+}
+
+func (t *tally) count(e event) {
+	c := t.days[e.dayKey]
+	if c == nil {
+		c = &Counts{}
+		t.days[e.dayKey] = c
+	}
+	if e.revision == 0 {
+		c.Rows++
+	}
+	c.Events++
+	c.Digest = c.Digest.Add(state.HashEvent(e.rowID, e.revision, e.fingerprint, e.avro))
+}
+
+func (c *Counts) add(o *Counts) {
+	c.Rows += o.Rows
+	c.Events += o.Events
+	c.Digest = c.Digest.Add(o.Digest)
 }
 
 // add takes in what another tally has counted.
@@ -96,9 +106,7 @@ func (t *tally) add(o *tally) {
 			t.days[k] = c
 			continue
 		}
-		sum.Rows += c.Rows
-		sum.Events += c.Events
-		sum.Digest = sum.Digest.Add(c.Digest)
+		sum.add(c)
 	}
 	for k, n := range o.odd {
 		t.odd[k] += n

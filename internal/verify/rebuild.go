@@ -1,0 +1,249 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/state"
+	"pstncalls/internal/window"
+	"pstncalls/schema"
+)
+
+// Settled is what is kept of a tenant's settled days, and where its events can be.
+type Settled struct {
+	Tenant string
+	Days   map[window.Day]state.SettledDay // those without a ledger
+	Shards int32
+	Events string          // id of the events topic that the state belongs to
+	Begun  map[int32]int64 // by partition of it: where the state's events begin
+}
+
+// LostError says why the ledger of a settled day cannot be rebuilt.
+type LostError struct {
+	Day    window.Day
+	Reason string
+}
+
+func (e *LostError) Error() string { return fmt.Sprintf("%s: %s", e.Day, e.Reason) }
+
+// Rebuild reads from the events topic the ledgers of the days of read that have none any more, and proves each against the rows,
+// events and digest that the state has kept. With them come the ledgers, as well proved, of other such days of which rows have moved
+// into read: without them these rows would look like new ones. A *LostError says that retention has removed what is needed, or
+// that the topic does not hold what the state says.
+func Rebuild(ctx context.Context, c *kafka.Cluster, s Settled, read window.Range) (map[window.Day][]state.Known, error) {
+	days := map[window.Day]bool{}
+	for day := range s.Days {
+		if read.Contains(day) {
+			days[day] = true
+		}
+	}
+	if len(days) == 0 {
+		return nil, nil
+	}
+	for {
+		found, err := s.collect(ctx, c, days, read)
+		if err != nil {
+			return nil, err
+		}
+		owners := found.owners(s, days, read)
+		if len(owners) == 0 {
+			return found.ledgers(days), nil
+		}
+		maps.Copy(days, owners) // their own rows that have moved elsewhere matter no more: they are not read
+	}
+}
+
+// newestOf is a row's newest event, of those read.
+type newestOf struct {
+	owner, home window.Day
+	revision    int32
+	fingerprint uint64
+	at          time.Time
+}
+
+// collected is what the topic holds of some days.
+type collected struct {
+	rows    map[string]newestOf // of the days, and all of which there are revisions
+	counts  map[dayKey]*Counts
+	removed time.Time // the oldest event that is there on a partition that has lost some
+}
+
+// collect reads the events from the first that can belong to the days, or can have moved a row into read, and proves the days.
+func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.Day]bool, read window.Range) (*collected, error) {
+	began := time.Now()
+	for day := range days {
+		// No event of a call is published before its day begins.
+		if at := day.Start(); at.Before(began) && read.Contains(day) {
+			began = at
+		}
+		if at := s.Days[day].First; at != nil && at.Before(began) {
+			began = *at
+		}
+	}
+	log, err := s.log(ctx, c, began.Add(-clockSlack))
+	if err != nil {
+		return nil, err
+	}
+	out := &collected{rows: map[string]newestOf{}, counts: map[dayKey]*Counts{}}
+	home := kafka.ShardOf(s.Tenant, s.Shards)
+	var mu sync.Mutex
+	err = log.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
+		t, oldest := newTally(s.Shards), time.Time{}
+		for rec, err := range recs {
+			if err != nil {
+				return err
+			}
+			if oldest.IsZero() {
+				oldest = rec.Timestamp
+			}
+			e, err := t.parser.parse(&rec)
+			if err != nil || e.tenant != s.Tenant || e.shard != home || e.misplaced || !days[e.day] && e.revision == 0 {
+				continue
+			}
+			if days[e.day] {
+				t.count(e)
+			}
+			n := newestOf{owner: e.day, home: e.day, revision: e.revision, fingerprint: e.fingerprint, at: rec.Timestamp}
+			if e.revision > 0 { // the first event's day is its owner
+				call, err := schema.Decode(rec.Value)
+				if err != nil {
+					return fmt.Errorf("event at offset %d: %w", rec.Offset, err)
+				}
+				if call.StartDateTime != nil {
+					n.home = window.Of(*call.StartDateTime)
+				}
+			}
+			mu.Lock()
+			if old, ok := out.rows[e.rowID]; !ok || n.revision > old.revision {
+				out.rows[e.rowID] = n
+			}
+			mu.Unlock()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for k, c := range t.days {
+			sum := out.counts[k]
+			if sum == nil {
+				out.counts[k] = c
+				continue
+			}
+			sum.add(c)
+		}
+		if log.cut[p] {
+			if oldest.IsZero() {
+				oldest = time.Now()
+			}
+			if oldest.After(out.removed) {
+				out.removed = oldest
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, s.proved(out, days, read)
+}
+
+// log is the events topic from the first record on that was published at or after an instant.
+func (s Settled) log(ctx context.Context, c *kafka.Cluster, at time.Time) (*eventLog, error) {
+	log, err := openLog(ctx, c, &kafka.StateView{Shards: s.Shards, Events: s.Events, Begun: s.Begun})
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.NewReader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	since, err := r.Since(ctx, log.topic, at)
+	if err != nil {
+		return nil, err
+	}
+	for p, offset := range since {
+		log.cut[p] = log.cut[p] && offset <= log.from[p]
+		log.from[p] = max(log.from[p], offset)
+	}
+	return log, nil
+}
+
+// proved compares what was found with what the state has kept.
+func (s Settled) proved(found *collected, days map[window.Day]bool, read window.Range) error {
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		kept, is := s.Days[day], Counts{}
+		if c := found.counts[dayKey{s.Tenant, day}]; c != nil {
+			is = *c
+		}
+		gone := !found.removed.IsZero() && (kept.First != nil && kept.First.Before(found.removed) || read.Contains(day) && day.Start().Before(found.removed))
+		switch want := (Counts{kept.Rows, kept.Events, kept.Digest}); {
+		case gone:
+			return &LostError{day, fmt.Sprintf("retention has removed events before %s from topic: what has been published of the day can no longer be known, and would be published a second time",
+				found.removed.UTC().Format(time.RFC3339))}
+		case is != want:
+			return &LostError{day, fmt.Sprintf("the events topic holds %d rows and %d events of it with digest %s, the state says %d, %d and %s: verify tells more",
+				is.Rows, is.Events, is.Digest, want.Rows, want.Events, want.Digest)}
+		}
+	}
+	return nil
+}
+
+// owners are the other settled days without a ledger of which rows have moved into read.
+func (f *collected) owners(s Settled, days map[window.Day]bool, read window.Range) map[window.Day]bool {
+	out := map[window.Day]bool{}
+	for _, n := range f.rows {
+		if _, settled := s.Days[n.owner]; settled && read.Contains(n.home) && !days[n.owner] {
+			out[n.owner] = true
+		}
+	}
+	return out
+}
+
+func (f *collected) ledgers(days map[window.Day]bool) map[window.Day][]state.Known {
+	out := map[window.Day][]state.Known{}
+	for day := range days {
+		out[day] = nil
+	}
+	for id, n := range f.rows {
+		if days[n.owner] {
+			out[n.owner] = append(out[n.owner], state.Known{ID: id, Owner: n.owner, Home: n.home, Revision: n.revision, Fingerprint: n.fingerprint})
+		}
+	}
+	return out
+}
+
+// Removed returns until when events have been removed from the topic: those of days whose first event is older are not all there.
+// Zero: none have.
+func Removed(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (time.Time, error) {
+	log, err := openLog(ctx, c, view)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var removed time.Time
+	var mu sync.Mutex
+	err = log.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
+		if !log.cut[p] {
+			return nil
+		}
+		oldest := time.Now()
+		for rec, err := range recs {
+			if err != nil {
+				return err
+			}
+			oldest = rec.Timestamp
+			break
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if oldest.After(removed) {
+			removed = oldest
+		}
+		return nil
+	})
+	return removed, err
+}
