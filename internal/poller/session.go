@@ -63,7 +63,8 @@ type session struct {
 	flushed time.Time // when the schedule was last made durable
 	urgent  bool      // a condition began or ended since
 	clock   clockWatch
-	log     *slog.Logger
+	signals
+	log *slog.Logger
 }
 
 func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []string) (*session, error) {
@@ -114,14 +115,16 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		s.tenants = append(s.tenants, t)
 	}
 	p.worked.Store(ks.Shard(), true)
-	return s, nil
+	return s, s.takeSignals(snap)
 }
 
 // run works until ctx ends, the tenants change, or the session dies. Where it ends in order, it hands over.
-func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
+// Signals are heard from an offset of its partition on.
+func (s *session) run(ctx context.Context, changed <-chan struct{}, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.workers.Wait()
 	defer cancel()
+	s.listen(ctx, from)
 	for _, t := range s.tenants {
 		s.resume(ctx, t)
 	}
@@ -140,6 +143,18 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 				return err
 			}
 		case <-timer:
+			if err := s.flush(); err != nil {
+				return err
+			}
+		case sig := <-s.heard:
+			stop()
+			s.signal(sig)
+			if err := s.flush(); err != nil {
+				return err
+			}
+		case r := <-s.rebuilt:
+			stop()
+			s.takePart(r)
 			if err := s.flush(); err != nil {
 				return err
 			}
@@ -201,6 +216,9 @@ func (s *session) handle(fs []fetched) error {
 }
 
 func (s *session) flushDue() time.Time {
+	if s.prompt {
+		return s.flushed
+	}
 	if !slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.Dirty() }) {
 		return schedule.Never
 	}
@@ -281,7 +299,8 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 			out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 		}
 	}
-	s.flushed, s.urgent = now, false
+	out = append(out, s.signalRecords()...)
+	s.flushed, s.urgent, s.prompt = now, false, false
 	return out, marks, nil
 }
 

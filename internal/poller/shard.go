@@ -210,7 +210,7 @@ func (p *Poller) turn(ctx context.Context, shard int32) error {
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, changed)
+	return s.run(ctx, changed, snap.Next)
 }
 
 // backoff returns a jittered exponential wait for the n-th failure.
