@@ -48,6 +48,7 @@ type tenant struct {
 	planAt     time.Time      // nothing more is due before, unless a scan ends
 	said       time.Time      // when the log last told of the backfill
 	warned     time.Time      // and when that rows cannot be read
+	forgotten  int64          // the commit up to which its events count for nothing
 	log        *slog.Logger
 }
 
@@ -88,6 +89,9 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 			st = state.New(name, p.cfg.Start(now))
 		}
 		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, unanswered: map[window.Day]*unanswered{}, refused: map[string]int{}, log: s.log.With("tenant", name)}
+		if t.forgotten, err = state.Forgotten(name, snap.State); err != nil {
+			return nil, &stopError{err}
+		}
 		copy(t.lateness.Counts[:], st.Header.Lateness)
 		switch {
 		case previous != nil && previous.Released == nil && p.cfg.PoliteSuccessor:
@@ -115,7 +119,7 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		s.tenants = append(s.tenants, t)
 	}
 	p.worked.Store(ks.Shard(), true)
-	return s, s.takeSignals(snap)
+	return s, s.takeSignals(snap, names)
 }
 
 // run works until ctx ends, the tenants change, or the session dies. Where it ends in order, it hands over.
@@ -299,7 +303,8 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 			out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 		}
 	}
-	out = append(out, s.signalRecords()...)
+	gone, unmarked := s.forgetRecords()
+	out, marks = append(append(out, gone...), s.signalRecords()...), append(marks, unmarked...)
 	s.flushed, s.urgent, s.prompt = now, false, false
 	return out, marks, nil
 }

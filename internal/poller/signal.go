@@ -50,16 +50,20 @@ type signals struct {
 	rebuilt chan rebuilt
 	basis   verify.Settled // but for the tenant
 	prompt  bool           // somebody waits for what the next commit says
+
+	strangers map[string][]string // by tenant that is not polled: its keys
+	forgotten []string            // tenants that the next commit deletes
 }
 
 // takeSignals takes over what the predecessor has left.
-func (s *session) takeSignals(snap *kafka.Snapshot) error {
+func (s *session) takeSignals(snap *kafka.Snapshot, names []string) error {
 	begun, err := snap.Meta.Begun()
 	if err != nil {
 		return &stopError{err}
 	}
 	s.signals = signals{wishes: map[string]*wish{}, done: map[string]bool{}, heard: make(chan kafka.Signal), rebuilt: make(chan rebuilt),
-		basis: verify.Settled{Shards: snap.Layout.StatePartitions, Events: snap.Meta.TopicIDs.Events, Begun: begun}}
+		strangers: strangersIn(snap.State, names),
+		basis:     verify.Settled{Shards: snap.Layout.StatePartitions, Events: snap.Meta.TopicIDs.Events, Begun: begun}}
 	for _, key := range slices.Sorted(maps.Keys(snap.State)) {
 		if id, ok := strings.CutPrefix(key, kafka.SignalPrefix); ok {
 			s.signal(kafka.Signal{ID: id, Value: snap.State[key]})
@@ -105,6 +109,8 @@ func (s *session) signal(sig kafka.Signal) {
 		s.acceptScan(w)
 	case state.SignalCancel:
 		s.cancelScan(w)
+	case state.SignalForget:
+		s.forget(w)
 	default:
 		s.answer(w, state.AnswerRefused, fmt.Sprintf("a signal of the kind %q is not known to the running version", w.Kind))
 	}
@@ -284,7 +290,7 @@ func (s *session) beginPart(ctx context.Context, w *wish, t *tenant, now time.Ti
 		return
 	}
 	basis := s.basis
-	basis.Tenant, basis.Days = t.ID, days
+	basis.Tenant, basis.Days, basis.Forgotten = t.ID, days, t.forgotten
 	ctx, w.cancel = context.WithCancel(ctx)
 	t.log.Info("reading the events of settled days", "range", part.String(), "id", w.id)
 	s.workers.Go(func() {

@@ -26,8 +26,11 @@ func Load(id string, records map[string][]byte) (t *Tenant, ok bool, err error) 
 		if !ours {
 			continue
 		}
-		found = true
 		kind, name, _ := strings.Cut(rest, "/")
+		if rest == forgottenKey { // outlives the tenant
+			continue
+		}
+		found = true
 		switch kind {
 		case "tenant":
 			if name != "" {

@@ -11,7 +11,7 @@ import (
 	"pstncalls/internal/window"
 )
 
-// Month is the record of the settled days of a month whose ledgers have been dropped. Nothing ever changes a day in it.
+// Month is the record of the settled days of a month whose ledgers have been dropped. Reopen takes a day out of it; nothing else changes one.
 type Month struct {
 	V       int                   `json:"v"`
 	Settled Bits                  `json:"settled"`        // bit n-1: day n is settled

@@ -46,12 +46,13 @@ type tally struct {
 	odd     map[dayKey]int64 // events that cannot have been published as they are
 	beyond  map[dayKey]beyond
 	foreign int64
+	past    int64     // events of tenants that have been forgotten since
 	first   []Foreign // of foreign
 	records int64
 }
 
-func newTally(shards int32) *tally {
-	return &tally{parser: newParser(shards), days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
+func newTally(shards int32, forgotten map[string]int64) *tally {
+	return &tally{parser: newParser(shards, forgotten), days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
 }
 
 // note counts a record. marks are the state's commit numbers by shard.
@@ -67,6 +68,8 @@ func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, wanted func(
 		return
 	}
 	switch {
+	case e.forgotten:
+		t.past++
 	case !wanted(e.dayKey):
 	case e.shard != e.home || e.misplaced:
 		t.odd[e.dayKey]++
@@ -117,6 +120,7 @@ func (t *tally) add(o *tally) {
 		}
 	}
 	t.foreign += o.foreign
+	t.past += o.past
 	t.first = append(t.first, o.first[:min(len(o.first), maxForeign-len(t.first))]...)
 	t.records += o.records
 }

@@ -22,6 +22,8 @@ type Settled struct {
 	Shards int32
 	Events string          // id of the events topic that the state belongs to
 	Begun  map[int32]int64 // by partition of it: where the state's events begin
+	// Forgotten is the commit up to which the tenant's events count for nothing: it had been forgotten.
+	Forgotten int64
 }
 
 // LostError says why the ledger of a settled day cannot be rebuilt.
@@ -94,7 +96,7 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 	home := kafka.ShardOf(s.Tenant, s.Shards)
 	var mu sync.Mutex
 	err = log.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
-		t, oldest := newTally(s.Shards), time.Time{}
+		t, oldest := newTally(s.Shards, log.forgotten), time.Time{}
 		for rec, err := range recs {
 			if err != nil {
 				return err
@@ -103,7 +105,7 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 				oldest = rec.Timestamp
 			}
 			e, err := t.parser.parse(&rec)
-			if err != nil || e.tenant != s.Tenant || e.shard != home || e.misplaced || !days[e.day] && e.revision == 0 {
+			if err != nil || e.tenant != s.Tenant || e.forgotten || e.shard != home || e.misplaced || !days[e.day] && e.revision == 0 {
 				continue
 			}
 			if days[e.day] {
@@ -166,6 +168,7 @@ func (s Settled) log(ctx context.Context, c *kafka.Cluster, at time.Time) (*even
 	if err != nil {
 		return nil, err
 	}
+	log.forgotten[s.Tenant] = s.Forgotten
 	for p, offset := range since {
 		log.cut[p] = log.cut[p] && offset <= log.from[p]
 		log.from[p] = max(log.from[p], offset)
