@@ -151,7 +151,7 @@ func followSignal(ctx context.Context, cluster *kafka.Cluster, s *wish, said fun
 func knownTenants(command string, view *kafka.StateView, wanted string) ([]string, error) {
 	all := map[string]bool{}
 	for key := range view.State {
-		if id, ok := state.TenantOf(key); ok {
+		if id, ok := state.TenantOf(key); ok && state.IsTenant(key) {
 			all[id] = true
 		}
 	}

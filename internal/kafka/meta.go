@@ -16,6 +16,7 @@ const (
 	metaKey     = "meta"
 	commitKey   = "commit"
 	claimPrefix = "claim/"
+	shardKey    = "shard" // its content is state's
 )
 
 // formatVersion is the newest version of the state's records that this program reads and writes.

@@ -321,13 +321,13 @@ func (s *Session) Commit(b Batch) error {
 
 // Release is the last commit of a session that ends in order: the successor need not take this one for crashed. A crash before it,
 // or in it, costs the successor its politeness; none after it costs anything.
-func (s *Session) Release(state []Record) error {
+func (s *Session) Release(state, watermarks []Record) error {
 	now := time.Now().UTC()
 	claim := s.claim
 	claim.Released = &now
 	state = append(state, Record{Key: []byte(claimPrefix + s.c.cfg.Group), Value: encode(claim)})
 	s.c.cfg.Observer.Reached(s.shard, AtRelease)
-	if err := s.Commit(Batch{State: state, At: now}); err != nil {
+	if err := s.Commit(Batch{State: state, Watermarks: watermarks, At: now}); err != nil {
 		return err
 	}
 	s.c.cfg.Observer.Reached(s.shard, AtReleased)

@@ -180,6 +180,7 @@ type process struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 
+	metrics *prometheus.Registry
 	gone    chan struct{} // closed when it is killed
 	opening bool          // it is inside kafka.Cluster.Open; used by its own goroutine only
 
@@ -348,7 +349,8 @@ func (m *model) startMain() {
 func (m *model) start(main bool) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.mu.Lock()
-	p := &process{m: m, instance: fmt.Sprintf("p%d", len(m.processes)), cancel: cancel, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &process{m: m, instance: fmt.Sprintf("p%d", len(m.processes)), cancel: cancel, done: make(chan struct{}), gone: make(chan struct{}),
+		metrics: prometheus.NewRegistry()}
 	su := m.setUp
 	m.mu.Unlock()
 	cfg, transport, err := m.config(p, su)
@@ -421,7 +423,7 @@ func (m *model) config(p *process, su setUpOf) (cfg poller.Config, transport *ht
 		Tenants: func() ([]string, <-chan struct{}) { return []string{tenant}, nil },
 		Source:  func(string) (poller.Source, error) { return poller.Source{Pager: pager, Budget: budget}, nil },
 		Privacy: rules, APIVersion: su.version, Endpoint: root.String() + "/" + su.version, Framer: framer{}, PoliteSuccessor: true,
-		Metrics: status.NewMetrics(prometheus.NewRegistry()), Log: log, Observer: p,
+		Metrics: status.NewMetrics(p.metrics), Log: log, Observer: p,
 	}, transport, nil
 }
 

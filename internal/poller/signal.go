@@ -51,7 +51,7 @@ type signals struct {
 	basis   verify.Settled // but for the tenant
 	prompt  bool           // somebody waits for what the next commit says
 
-	strangers map[string][]string // by tenant that is not polled: its keys
+	unpolled  map[string][]string // the keys of tenants that are not polled
 	forgotten []string            // tenants that the next commit deletes
 }
 
@@ -62,8 +62,8 @@ func (s *session) takeSignals(snap *kafka.Snapshot, names []string) error {
 		return &stopError{err}
 	}
 	s.signals = signals{wishes: map[string]*wish{}, done: map[string]bool{}, heard: make(chan kafka.Signal), rebuilt: make(chan rebuilt),
-		strangers: strangersIn(snap.State, names),
-		basis:     verify.Settled{Shards: snap.Layout.StatePartitions, Events: snap.Meta.TopicIDs.Events, Begun: begun}}
+		unpolled: keysBeside(snap.State, names),
+		basis:    verify.Settled{Shards: snap.Layout.StatePartitions, Events: snap.Meta.TopicIDs.Events, Begun: begun}}
 	for _, key := range slices.Sorted(maps.Keys(snap.State)) {
 		if id, ok := strings.CutPrefix(key, kafka.SignalPrefix); ok {
 			s.signal(kafka.Signal{ID: id, Value: snap.State[key]})

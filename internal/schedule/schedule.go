@@ -130,6 +130,16 @@ type planner struct {
 }
 
 func newPlanner(s Settings, in Input) *planner {
+	p := outline(s, in)
+	p.factor = p.law()
+	for i := range p.days {
+		p.schedule(&p.days[i])
+	}
+	return p
+}
+
+// outline is a planner that has scheduled nothing.
+func outline(s Settings, in Input) *planner {
 	p := &planner{Settings: s, Input: in, today: window.Of(in.Now), days: make([]day, len(in.Windows))}
 	rows := int64(0)
 	for i, w := range in.Windows {
@@ -140,10 +150,6 @@ func newPlanner(s Settings, in Input) *planner {
 		}
 	}
 	p.mean = float64(rows) / float64(max(p.known, 1))
-	p.factor = p.law()
-	for i := range p.days {
-		p.schedule(&p.days[i])
-	}
 	return p
 }
 

@@ -1,9 +1,6 @@
 package state
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // forgotten is all that is kept of a tenant that was forgotten.
 type forgotten struct {
@@ -31,10 +28,4 @@ func Forgotten(tenant string, records map[string][]byte) (commit int64, err erro
 		return 0, err
 	}
 	return f.Commit, nil
-}
-
-// IsTenant reports whether a key is that of a tenant record: who has none is not known, or was forgotten.
-func IsTenant(key string) bool {
-	id, ok := TenantOf(key)
-	return ok && strings.TrimPrefix(key, prefix(id)) == "tenant"
 }

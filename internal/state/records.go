@@ -26,6 +26,7 @@ type Header struct {
 	Lateness   []int64     `json:"lateness,omitempty"` // schedule.Lateness
 	Reading    *Reading    `json:"reading,omitempty"`
 	Backfill   *Backfill   `json:"backfill,omitempty"` // while there are days that were never read
+	Arrivals   *Arrivals   `json:"arrivals,omitempty"`
 }
 
 // Reading is how Graph has been seen to read the ends of a range (design section 5: four readings). Times and End are empty
