@@ -31,7 +31,8 @@ type wish struct {
 	state.Signal
 	id     string
 	dirty  bool
-	cancel context.CancelFunc // of the rebuilding of its part; nil: none goes on
+	cancel context.CancelFunc // of the rebuilding of ledgers; nil: none goes on
+	part   window.Range       // whose ledgers are being rebuilt
 }
 
 // rebuilt are the ledgers of the settled days of a part, from the events topic.
@@ -202,16 +203,19 @@ func (s *session) endScan(w *wish, answer, why string) {
 	if t == nil || w.Accepted == nil {
 		return
 	}
-	if w.Part != nil {
+	for day := w.Range.From; day < w.Range.To; day++ {
+		x := t.Window(day)
+		read := x.LastScan != nil && !x.LastScan.Before(*w.Accepted)
+		back := t.Header.Origin != nil && day < *t.Header.Origin && x.LastScan == nil
+		if read || x.Reopened == nil && !back || s.wanted(t, day) {
+			continue
+		}
 		for _, sc := range slices.Clone(t.scans) {
-			for day := sc.rng.From; day < sc.rng.To; day++ {
-				if w.Part.Contains(day) && (t.Window(day).Reopened != nil || t.Window(day).LastScan == nil) {
-					s.end(sc)
-					break
-				}
+			if sc.rng.Contains(day) {
+				s.end(sc)
 			}
 		}
-		t.Resettle(*w.Part, s.p.cfg.Clock.Now())
+		t.Resettle(day, s.p.cfg.Clock.Now())
 	}
 	if answer != state.AnswerDone && len(s.scansOf(t)) == 0 {
 		t.StopReadingBack()
@@ -281,6 +285,7 @@ func (s *session) beginPart(ctx context.Context, w *wish, t *tenant, now time.Ti
 			break
 		}
 	}
+	t.Unsettle(part, now)
 	dropped := false
 	for day := part.From; day < part.To; day++ {
 		dropped = dropped || t.Dropped(day)
@@ -292,6 +297,7 @@ func (s *session) beginPart(ctx context.Context, w *wish, t *tenant, now time.Ti
 	basis := s.basis
 	basis.Tenant, basis.Days, basis.Forgotten = t.ID, days, t.forgotten
 	ctx, w.cancel = context.WithCancel(ctx)
+	w.part = part
 	t.log.Info("reading the events of settled days", "range", part.String(), "id", w.id)
 	s.workers.Go(func() {
 		r := rebuilt{wish: w, part: part}
@@ -339,6 +345,11 @@ func (s *session) asked(t *tenant, day window.Day) bool {
 	return slices.ContainsFunc(s.scansOf(t), func(w *wish) bool { return w.wants(t, day) })
 }
 
+// wanted reports whether a scan that was asked for has begun with a day, and not done.
+func (s *session) wanted(t *tenant, day window.Day) bool {
+	return slices.ContainsFunc(s.scansOf(t), func(w *wish) bool { return w.wants(t, day) || w.cancel != nil && w.part.Contains(day) })
+}
+
 // credit counts an event for the scans that asked for its day.
 func (s *session) credit(t *tenant, day window.Day, revision int32) {
 	for _, w := range s.wishes {
@@ -357,7 +368,7 @@ func (s *session) refuseDay(t *tenant, day window.Day, why string) {
 	for _, w := range s.scansOf(t) {
 		if w.wants(t, day) && (t.Window(day).Reopened != nil || t.Header.Origin != nil && day < *t.Header.Origin) {
 			w.Refused, w.Why, w.dirty = append(w.Refused, day), why, true
-			t.Resettle(window.Range{From: day, To: day + 1}, s.p.cfg.Clock.Now())
+			t.Resettle(day, s.p.cfg.Clock.Now())
 			t.log.Warn("Graph does not show a day that was asked for", "day", day.String(), "id", w.id, "error", why)
 		}
 	}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"pstncalls/internal/window"
@@ -15,17 +16,19 @@ type Known struct {
 	Revision    int32
 	Fingerprint uint64
 	Rejected    bool // Fingerprint is that of a reject; Revision is -1 where no event was published
+	// At is when it was published: of a row that is known in several windows, the newest entry counts.
+	At time.Time
 }
 
-// Reopen gives days back their ledgers, from rows that have been proved to be all that was published of them. Days of read are
-// no longer settled: they are due to be read again, and settle as any other. The others keep their ledgers as long as one of their
-// rows is away in a day that is not settled. Days of read that have their ledgers need no rows; those that are not settled stay as
-// they are. An error changes nothing.
+// Reopen gives days that have settled and lost their ledgers these back, from rows that have been proved to be all that was published
+// of them. Those of read are no longer settled; the others keep their ledgers as long as one of their rows is away in a day that is
+// not settled. Ledgers of days that have theirs by now are not needed any more. An error changes nothing.
 func (t *Tenant) Reopen(ledgers map[window.Day][]Known, read window.Range, now time.Time) error {
+	var all []Known
 	for day, rows := range ledgers {
 		d, dropped := t.settledDay(day)
 		if !dropped {
-			return fmt.Errorf("day %s has its ledger", day)
+			continue
 		}
 		var published, events int64
 		for _, k := range rows {
@@ -40,28 +43,31 @@ func (t *Tenant) Reopen(ledgers map[window.Day][]Known, read window.Range, now t
 		if published != d.Rows || events != d.Events {
 			return fmt.Errorf("day %s: %d rows and %d events, the state has %d and %d", day, published, events, d.Rows, d.Events)
 		}
+		all = append(all, rows...)
 	}
-	for day := read.From; day < read.To; day++ {
-		if _, rebuilt := ledgers[day]; t.Dropped(day) && !rebuilt {
-			return fmt.Errorf("day %s has no ledger", day)
+	for day := range ledgers {
+		if t.Dropped(day) {
+			t.takeBack(day)
+			if read.Contains(day) {
+				t.Unsettle(window.Range{From: day, To: day + 1}, now)
+			}
 		}
 	}
-	for day, rows := range ledgers {
-		t.takeBack(day)
-		w := t.windows[day]
-		for _, k := range rows {
-			t.known(w, k)
-		}
-	}
-	for day := read.From; day < read.To; day++ {
-		w := t.windows[day]
-		if w == nil || w.Settled == nil {
-			continue
-		}
-		end := day.End() // when it was read last matters no more; that it was read whole does
-		w.Settled, w.Tail, w.LastScan, w.Reopened, w.dirty = nil, nil, &end, &now, true
+	slices.SortFunc(all, func(a, b Known) int { return b.At.Compare(a.At) })
+	for _, k := range all {
+		t.known(t.windows[k.Owner], k)
 	}
 	return nil
+}
+
+// Unsettle lets settled days that have their ledgers be read again: they are due, and settle as any other. The others stay as they are.
+func (t *Tenant) Unsettle(r window.Range, now time.Time) {
+	for day := r.From; day < r.To; day++ {
+		if w := t.windows[day]; w != nil && w.Settled != nil {
+			end := day.End() // when it was read last matters no more; that it was read whole does
+			w.Settled, w.Tail, w.LastScan, w.Reopened, w.dirty = nil, nil, &end, &now, true
+		}
+	}
 }
 
 // takeBack takes a day out of its month's record. It is settled, and its ledger is empty.
@@ -82,6 +88,13 @@ func (t *Tenant) takeBack(day window.Day) {
 // known enters a row into the ledger of a day that has been taken back. It counts as one that Graph shows until a scan says otherwise.
 func (t *Tenant) known(w *Window, k Known) {
 	key, guid := keyOf(k.ID)
+	if t.rows.find(key) != nil {
+		if k.Revision >= 0 {
+			w.Elsewhere++
+			w.ElsewhereRevisions += int64(k.Revision)
+		}
+		return
+	}
 	e := entry{key: key, fingerprint: k.Fingerprint, revision: k.Revision, owner: uint16(k.Owner)}
 	if !guid {
 		e.flags |= flagText
@@ -93,12 +106,10 @@ func (t *Tenant) known(w *Window, k Known) {
 	t.write(w, &e)
 }
 
-// Resettle ends the reading of reopened days that will not be read to the end.
-func (t *Tenant) Resettle(r window.Range, now time.Time) {
-	for day := r.From; day < r.To; day++ {
-		if w := t.windows[day]; w != nil && w.Reopened != nil {
-			t.Settle(day, now)
-		}
+// Resettle ends the reading of a reopened day that will not be read to the end.
+func (t *Tenant) Resettle(day window.Day, now time.Time) {
+	if w := t.windows[day]; w != nil && w.Reopened != nil {
+		t.Settle(day, now)
 	}
 }
 

@@ -48,22 +48,30 @@ func Rebuild(ctx context.Context, c *kafka.Cluster, s Settled, read window.Range
 	if len(days) == 0 {
 		return nil, nil
 	}
+	var known map[string]bool
 	for {
-		found, err := s.collect(ctx, c, days, read)
+		found, err := s.collect(ctx, c, days, read, known)
 		if err != nil {
 			return nil, err
 		}
-		owners := found.owners(s, days, read)
-		if len(owners) == 0 {
+		more := found.owners(s, days, read)
+		if len(more) == 0 && known != nil {
 			return found.ledgers(days), nil
 		}
-		maps.Copy(days, owners) // their own rows that have moved elsewhere matter no more: they are not read
+		maps.Copy(days, more)
+		known = found.ids(read)
 	}
 }
 
-// newestOf is a row's newest event, of those read.
+// life is a row in one owner window: re-dated when that one's ledger was gone, it begins another in another window.
+type life struct {
+	rowID string
+	owner window.Day
+}
+
+// newestOf is the newest event of a life.
 type newestOf struct {
-	owner, home window.Day
+	home        window.Day
 	revision    int32
 	fingerprint uint64
 	at          time.Time
@@ -71,13 +79,14 @@ type newestOf struct {
 
 // collected is what the topic holds of some days.
 type collected struct {
-	rows    map[string]newestOf // of the days, and all of which there are revisions
+	lives   map[life]newestOf // of the days, all of which there are revisions, and of the known rows
 	counts  map[dayKey]*Counts
 	removed time.Time // the oldest event that is there on a partition that has lost some
 }
 
-// collect reads the events from the first that can belong to the days, or can have moved a row into read, and proves the days.
-func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.Day]bool, read window.Range) (*collected, error) {
+// collect reads the events from the first that can belong to the days, or can have moved a row into read, and proves the days. All
+// lives of known rows are among what it finds.
+func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.Day]bool, read window.Range, known map[string]bool) (*collected, error) {
 	began := time.Now()
 	for day := range days {
 		// No event of a call is published before its day begins.
@@ -92,7 +101,7 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 	if err != nil {
 		return nil, err
 	}
-	out := &collected{rows: map[string]newestOf{}, counts: map[dayKey]*Counts{}}
+	out := &collected{lives: map[life]newestOf{}, counts: map[dayKey]*Counts{}}
 	home := kafka.ShardOf(s.Tenant, s.Shards)
 	var mu sync.Mutex
 	err = log.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
@@ -105,13 +114,13 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 				oldest = rec.Timestamp
 			}
 			e, err := t.parser.parse(&rec)
-			if err != nil || e.tenant != s.Tenant || e.forgotten || e.shard != home || e.misplaced || !days[e.day] && e.revision == 0 {
+			if err != nil || e.tenant != s.Tenant || e.forgotten || e.shard != home || e.misplaced || !days[e.day] && e.revision == 0 && !known[e.rowID] {
 				continue
 			}
 			if days[e.day] {
 				t.count(e)
 			}
-			n := newestOf{owner: e.day, home: e.day, revision: e.revision, fingerprint: e.fingerprint, at: rec.Timestamp}
+			n := newestOf{home: e.day, revision: e.revision, fingerprint: e.fingerprint, at: rec.Timestamp}
 			if e.revision > 0 { // the first event's day is its owner
 				call, err := schema.Decode(rec.Value)
 				if err != nil {
@@ -121,21 +130,21 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 					n.home = window.Of(*call.StartDateTime)
 				}
 			}
+			l := life{e.rowID, e.day}
 			mu.Lock()
-			if old, ok := out.rows[e.rowID]; !ok || n.revision > old.revision {
-				out.rows[e.rowID] = n
+			if old, ok := out.lives[l]; !ok || n.revision > old.revision {
+				out.lives[l] = n
 			}
 			mu.Unlock()
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		for k, c := range t.days {
-			sum := out.counts[k]
-			if sum == nil {
+			if sum := out.counts[k]; sum != nil {
+				sum.add(c)
+			} else {
 				out.counts[k] = c
-				continue
 			}
-			sum.add(c)
 		}
 		if log.cut[p] {
 			if oldest.IsZero() {
@@ -196,12 +205,23 @@ func (s Settled) proved(found *collected, days map[window.Day]bool, read window.
 	return nil
 }
 
-// owners are the other settled days without a ledger of which rows have moved into read.
+// ids are the rows that a scan of read may return as known ones.
+func (f *collected) ids(read window.Range) map[string]bool {
+	out := map[string]bool{}
+	for l, n := range f.lives {
+		if read.Contains(l.owner) || read.Contains(n.home) {
+			out[l.rowID] = true
+		}
+	}
+	return out
+}
+
+// owners are the other settled days without a ledger in which such rows have lived.
 func (f *collected) owners(s Settled, days map[window.Day]bool, read window.Range) map[window.Day]bool {
-	out := map[window.Day]bool{}
-	for _, n := range f.rows {
-		if _, settled := s.Days[n.owner]; settled && read.Contains(n.home) && !days[n.owner] {
-			out[n.owner] = true
+	ids, out := f.ids(read), map[window.Day]bool{}
+	for l := range f.lives {
+		if _, settled := s.Days[l.owner]; settled && ids[l.rowID] && !days[l.owner] {
+			out[l.owner] = true
 		}
 	}
 	return out
@@ -212,9 +232,9 @@ func (f *collected) ledgers(days map[window.Day]bool) map[window.Day][]state.Kno
 	for day := range days {
 		out[day] = nil
 	}
-	for id, n := range f.rows {
-		if days[n.owner] {
-			out[n.owner] = append(out[n.owner], state.Known{ID: id, Owner: n.owner, Home: n.home, Revision: n.revision, Fingerprint: n.fingerprint})
+	for l, n := range f.lives {
+		if days[l.owner] {
+			out[l.owner] = append(out[l.owner], state.Known{ID: l.rowID, Owner: l.owner, Home: n.home, Revision: n.revision, Fingerprint: n.fingerprint, At: n.at})
 		}
 	}
 	return out
