@@ -422,3 +422,47 @@ func TestScanNeedsAProof(t *testing.T) {
 		}
 	})
 }
+
+// What is on the dead-letter topic does not come once more with a scan; what has been mended since is published.
+func TestScanKnowsRejects(t *testing.T) {
+	h := history{interval: 10 * time.Minute, lookback: 12 * time.Hour, back: 9, pageSize: 1000, perMinute: 3000}
+	stage(t, h, -9, 1, graphfake.TenantConfig{RowsPerDay: 40, Flat: true}, func(s *scene) {
+		spoil := func(v map[string]any) { v["duration"] = "soon" }
+		bad := s.idsOn(s.day(-1))[:3]
+		time.Sleep(30 * time.Minute)
+		s.correctRow(bad[0], spoil)
+		noID := map[string]any{"callId": "nobody", "startDateTime": stamp(s.day(-1).Start().Add(time.Hour)), "duration": "soon"}
+		if err := s.graph.AddRow(tenant, noID, time.Now()); err != nil {
+			s.Fatal(err)
+		}
+		fresh := newID()
+		if err := s.graph.AddRow(tenant, map[string]any{"id": fresh, "callId": "c", "startDateTime": stamp(s.day(-1).Start()), "duration": "soon"}, time.Now()); err != nil {
+			s.Fatal(err)
+		}
+		s.until("the day to settle", time.Hour, 10*dayLong, func(st *state.Tenant) bool { return st.Dropped(s.day(-1)) })
+		letters, before := len(s.read(topics.DLQ)), s.events()
+		if letters != 3 {
+			s.Fatalf("%d dead letters, want 3", letters)
+		}
+		s.askScan("one", -1, 0)
+		if sig := s.answered("one", time.Hour); sig.Answer != state.AnswerDone || sig.Events != 0 {
+			s.Errorf("the answer is %+v, want done without an event", sig)
+		}
+		if n := len(s.read(topics.DLQ)); n != letters {
+			s.Errorf("%d dead letters more", n-letters)
+		}
+		s.until("the day to settle again", time.Minute, dayLong, func(st *state.Tenant) bool { return st.Dropped(s.day(-1)) })
+		for _, id := range []string{bad[0], fresh} {
+			s.correctRow(id, func(v map[string]any) { v["duration"] = 7 })
+		}
+		s.correctRow(bad[1], spoil)
+		s.askScan("two", -1, 0)
+		if sig := s.answered("two", time.Hour); sig.Answer != state.AnswerDone || sig.Events != 2 || sig.Revisions != 1 {
+			s.Errorf("the answer is %+v, want two events, one of them a revision", sig)
+		}
+		if n := s.events() - before; n != 2 || len(s.read(topics.DLQ)) != letters+1 {
+			s.Errorf("%d events more, want 2; %d dead letters, want %d", n, len(s.read(topics.DLQ)), letters+1)
+		}
+		s.proves()
+	})
+}

@@ -56,7 +56,13 @@ func Rebuild(ctx context.Context, c *kafka.Cluster, s Settled, read window.Range
 		}
 		more := found.owners(s, days, read)
 		if len(more) == 0 && known != nil {
-			return found.ledgers(days), nil
+			ledgers := found.ledgers(days)
+			rejects, err := s.rejects(ctx, c, days, s.since(days, read))
+			if err != nil {
+				return nil, err
+			}
+			refuse(ledgers, rejects)
+			return ledgers, nil
 		}
 		maps.Copy(days, more)
 		known = found.ids(read)
@@ -87,17 +93,7 @@ type collected struct {
 // collect reads the events from the first that can belong to the days, or can have moved a row into read, and proves the days. All
 // lives of known rows are among what it finds.
 func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.Day]bool, read window.Range, known map[string]bool) (*collected, error) {
-	began := time.Now()
-	for day := range days {
-		// No event of a call is published before its day begins.
-		if at := day.Start(); at.Before(began) && read.Contains(day) {
-			began = at
-		}
-		if at := s.Days[day].First; at != nil && at.Before(began) {
-			began = *at
-		}
-	}
-	log, err := s.log(ctx, c, began.Add(-clockSlack))
+	log, err := s.log(ctx, c, c.Topics().Events, s.since(days, read))
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +158,28 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 	return out, s.proved(out, days, read)
 }
 
-// log is the events topic from the first record on that was published at or after an instant.
-func (s Settled) log(ctx context.Context, c *kafka.Cluster, at time.Time) (*eventLog, error) {
-	log, err := openLog(ctx, c, &kafka.StateView{Shards: s.Shards, Events: s.Events, Begun: s.Begun})
+// since is when the first event can have been published that belongs to the days, or has moved a row into read.
+func (s Settled) since(days map[window.Day]bool, read window.Range) time.Time {
+	began := time.Now()
+	for day := range days {
+		// No event of a call is published before its day begins.
+		if at := day.Start(); at.Before(began) && read.Contains(day) {
+			began = at
+		}
+		if at := s.Days[day].First; at != nil && at.Before(began) {
+			began = *at
+		}
+	}
+	return began.Add(-clockSlack)
+}
+
+// log is the events or the dead-letter topic from the first record on that was published at or after an instant.
+func (s Settled) log(ctx context.Context, c *kafka.Cluster, topic string, at time.Time) (*eventLog, error) {
+	view := &kafka.StateView{Shards: s.Shards}
+	if topic == c.Topics().Events {
+		view.Events, view.Begun = s.Events, s.Begun
+	}
+	log, err := openTopic(ctx, c, topic, view)
 	if err != nil {
 		return nil, err
 	}

@@ -176,12 +176,16 @@ type eventLog struct {
 }
 
 func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
+	return openTopic(ctx, c, c.Topics().Events, view)
+}
+
+func openTopic(ctx context.Context, c *kafka.Cluster, topic string, view *kafka.StateView) (*eventLog, error) {
 	r, err := c.NewReader()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	l := &eventLog{c: c, view: view, topic: c.Topics().Events, from: map[int32]int64{}, cut: map[int32]bool{}, forgotten: map[string]int64{}}
+	l := &eventLog{c: c, view: view, topic: topic, from: map[int32]int64{}, cut: map[int32]bool{}, forgotten: map[string]int64{}}
 	for key := range view.State {
 		if tenant, ok := state.TenantOf(key); ok && l.forgotten[tenant] == 0 {
 			if l.forgotten[tenant], err = state.Forgotten(tenant, view.State); err != nil {
