@@ -44,7 +44,7 @@ func (c *Cluster) assigned(ctx context.Context, adm *kadm.Client) map[int32]stri
 	switch {
 	case err != nil || !ok || g.Err != nil && !errors.Is(g.Err, kerr.GroupIDNotFound):
 		return nil
-	case g.Err == nil && g.State != "Dead" && g.State != "Empty":
+	case g.Err == nil && g.ProtocolType != "" && g.State != "Dead" && g.State != "Empty":
 		if g.State != "Stable" {
 			return nil
 		}
@@ -80,7 +80,7 @@ func (c *Cluster) assigned(ctx context.Context, adm *kadm.Client) map[int32]stri
 }
 
 func (c *Cluster) assign(out map[int32]string, host, topic string, ps ...int32) {
-	if topic != c.cfg.Topics.State {
+	if topic != c.cfg.Topics.State && topic != "" { // the group's members have no other; the embedded Kafka leaves the name out
 		return
 	}
 	for _, p := range ps {

@@ -58,6 +58,7 @@ type model struct {
 	log   *lines
 	over  chan struct{} // closed at the world's end
 	steps               // the program's clock
+	tune  func(*poller.Config)
 
 	mu        sync.Mutex
 	closing   bool
@@ -418,14 +419,18 @@ func (m *model) config(p *process, su setUpOf) (cfg poller.Config, transport *ht
 	if err != nil {
 		return cfg, nil, err
 	}
-	return poller.Config{
+	pc := poller.Config{
 		Cluster: c, Layout: layout, Clock: m, Schedule: schedule.Settings{Interval: m.h.interval, Lookback: m.h.lookback}, Concurrency: 2,
 		Start:   func(time.Time) window.Day { return m.day(-m.h.back) },
 		Tenants: func() ([]string, <-chan struct{}) { return []string{tenant}, nil },
 		Source:  func(string) (poller.Source, error) { return poller.Source{Pager: pager, Budget: budget}, nil },
 		Privacy: rules, APIVersion: su.version, Endpoint: root.String() + "/" + su.version, Framer: framer{}, PoliteSuccessor: true,
 		Metrics: status.NewMetrics(p.metrics), Log: log, Observer: p,
-	}, transport, nil
+	}
+	if m.tune != nil {
+		m.tune(&pc)
+	}
+	return pc, transport, nil
 }
 
 // stop ends a process in order.

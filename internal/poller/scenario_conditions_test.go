@@ -14,28 +14,70 @@ import (
 	"pstncalls/internal/status"
 )
 
-// conditionPlays bring about each condition, and end it. clock-off and clock-jumped, day-unanswered, row-flapping, rows-out-of-range
-// and too-many-unsettled have scenarios of their own as well.
+// conditionPlays bring about each condition, and end it: in the state where it is there, in the metric, and with one line of the log
+// for the beginning and one for the end.
 var conditionPlays = map[string]func(*testing.T, string){
-	status.GraphDenied:     ofGraph(graphfake.Fault{Kind: graphfake.Status, Status: 403}),
-	status.GraphUnreadable: ofGraph(graphfake.Fault{Kind: graphfake.Status, Status: 500}),
-	status.Throttled:       ofGraph(graphfake.Fault{Kind: graphfake.Status, Status: 429, RetryAfter: "60"}),
+	status.GraphDenied:        ofGraph(graphfake.Fault{Kind: graphfake.Status, Status: 403}),
+	status.GraphUnreadable:    ofGraph(graphfake.Fault{Kind: graphfake.Status, Status: 500}),
+	status.Throttled:          ofGraph(graphfake.Fault{Kind: graphfake.Status, Status: 429, RetryAfter: "60"}),
+	status.DayUnanswered:      on(quiet, playUnanswered),
+	status.ClockOff:           on(quiet, playClockOff),
+	status.ClockJumped:        on(quiet, playClockJumped),
+	status.NoNewRows:          on(history{interval: time.Hour, lookback: dayLong, back: 2, pageSize: 1000}, playNoNewRows),
+	status.BudgetTooSmall:     on(history{interval: 5 * time.Minute, lookback: dayLong, back: 1, pageSize: 1000, perMinute: 1}, playBudget),
+	status.LookbackTooShort:   on(quiet, playLookback),
+	status.RowsVanished:       on(quiet, playVanished),
+	status.RowsRejected:       on(quiet, playRejected),
+	status.RowFlapping:        on(quiet, playFlapping),
+	status.RowsOutOfRange:     on(quiet, playOutOfRange),
+	status.TooManyUnsettled:   on(quiet, playTooMany),
+	status.TenantUnconfigured: on(quiet, playUnconfigured),
+	status.NotCommitted:       on(quiet, playNotCommitted),
+	status.FencedRepeatedly:   on(history{interval: time.Minute, lookback: dayLong, back: 1, pageSize: 1000}, playFenced),
+	status.NoOwner:            on(quiet, playNoOwner),
+	status.TransactionOpen:    on(quiet, playTransactionOpen),
+	status.StateGrowing:       on(quiet, playStateGrowing),
 }
 
-// TestConditions lets every condition that there is begin and end: it is in the state, in the metric and, with one line for the
-// beginning and one for the end, in the log.
+// TestConditions plays every condition that there is.
 func TestConditions(t *testing.T) {
 	var named []string
 	for _, d := range status.Definitions {
 		named = append(named, d.Name)
-		if play := conditionPlays[d.Name]; play != nil {
-			t.Run(d.Name, func(t *testing.T) { play(t, d.Name) })
+		play := conditionPlays[d.Name]
+		if play == nil {
+			t.Errorf("nobody plays %s", d.Name)
+			continue
 		}
+		t.Run(d.Name, func(t *testing.T) { play(t, d.Name) })
 	}
 	for name := range conditionPlays {
 		if !slices.Contains(named, name) {
 			t.Errorf("%s is played, and not defined", name)
 		}
+	}
+}
+
+// on plays on a tenant of 50 calls a day; before it begins there is no condition.
+func on(h history, play func(s *scene, name string)) func(*testing.T, string) {
+	return func(t *testing.T, name string) {
+		calls := graphfake.TenantConfig{RowsPerDay: 50, Flat: true}
+		to := 5
+		switch name {
+		case status.NoNewRows:
+			to = 9
+		case status.BudgetTooSmall:
+			calls.RowsPerDay = 15_000
+		}
+		stage(t, h, -2, to, calls, func(s *scene) {
+			if name != status.BudgetTooSmall {
+				time.Sleep(2 * time.Hour)
+				if cs := s.state().Header.Conditions; len(cs) > 0 {
+					s.Errorf("before: %+v", cs)
+				}
+			}
+			play(s, name)
+		})
 	}
 }
 
@@ -45,7 +87,7 @@ var quiet = history{interval: 10 * time.Minute, lookback: 2 * dayLong, back: 2, 
 // begins waits until a condition is in the state, the metric and the log.
 func (s *scene) begins(name string, most time.Duration) state.Condition {
 	s.Helper()
-	s.until(name, 10*time.Second, most, func(t *state.Tenant) bool { return holds(t, name) })
+	s.until(name, max(10*time.Second, most/100), most, func(t *state.Tenant) bool { return holds(t, name) })
 	s.shows(name, 1)
 	cs := s.state().Header.Conditions
 	c := cs[slices.IndexFunc(cs, func(c state.Condition) bool { return c.Name == name })]
@@ -56,7 +98,7 @@ func (s *scene) begins(name string, most time.Duration) state.Condition {
 // ends waits until a condition is over everywhere.
 func (s *scene) ends(name string, most time.Duration) {
 	s.Helper()
-	s.until(name+" is over", 10*time.Second, most, func(t *state.Tenant) bool { return !holds(t, name) })
+	s.until(name+" is over", max(10*time.Second, most/100), most, func(t *state.Tenant) bool { return !holds(t, name) })
 	s.shows(name, 0)
 }
 
@@ -77,8 +119,12 @@ func (s *scene) metric(name string) (sum float64) {
 	s.Helper()
 	s.model.mu.Lock()
 	defer s.model.mu.Unlock()
+	registries := slices.Clone(s.watches)
 	for _, p := range s.processes {
-		families, err := p.metrics.Gather()
+		registries = append(registries, p.metrics)
+	}
+	for _, r := range registries {
+		families, err := r.Gather()
 		if err != nil {
 			s.Fatal(err)
 		}
