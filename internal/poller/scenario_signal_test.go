@@ -425,7 +425,7 @@ func TestScanNeedsAProof(t *testing.T) {
 
 // What is on the dead-letter topic does not come once more with a scan; what has been mended since is published.
 func TestScanKnowsRejects(t *testing.T) {
-	h := history{interval: 10 * time.Minute, lookback: 12 * time.Hour, back: 9, pageSize: 1000, perMinute: 3000}
+	h := history{interval: 10 * time.Minute, lookback: 36 * time.Hour, back: 9, pageSize: 1000, perMinute: 3000}
 	stage(t, h, -9, 1, graphfake.TenantConfig{RowsPerDay: 40, Flat: true}, func(s *scene) {
 		spoil := func(v map[string]any) { v["duration"] = "soon" }
 		bad := s.idsOn(s.day(-1))[:3]
