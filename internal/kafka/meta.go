@@ -78,7 +78,7 @@ func decode(topic, key string, value []byte, into any) error {
 	case v.V < 1:
 		err = errors.New("it has no format version")
 	case v.V > formatVersion:
-		return refuse(fmt.Sprintf("it has format %d, written by a newer version of this program, which reads up to %d", v.V, formatVersion), "run the newer version")
+		return refuse(fmt.Sprintf("it has format %d, and this version reads up to %d: it was written by a newer version of this program", v.V, formatVersion), newerMend)
 	default:
 		err = json.Unmarshal(value, into)
 	}
@@ -87,6 +87,9 @@ func decode(topic, key string, value []byte, into any) error {
 	}
 	return nil
 }
+
+// newerMend is said of a record of package state as well.
+const newerMend = "run that version, which goes on where it was; to stay with this one, start anew with a state topic of another name and POLL_FRESH_START=true, which publishes all calls since POLL_START once more"
 
 func encode(v any) []byte {
 	b, err := json.Marshal(v)

@@ -157,7 +157,9 @@ func (e *DamagedError) Error() string {
 }
 
 // ErrNewer says that a record was written by a newer version of the program.
-var ErrNewer = errors.New("written by a newer version of this program: run that version")
+var ErrNewer = errors.New("written by a newer version of this program: " + newerMend)
+
+const newerMend = "run that version, which goes on where it was; to stay with this one, start anew with a state topic of another name and POLL_FRESH_START=true, which publishes all calls since POLL_START once more"
 
 // TenantOf returns the tenant that a key belongs to; ok is false for keys that are no tenant's.
 func TenantOf(key string) (tenant string, ok bool) {

@@ -173,6 +173,7 @@ type eventLog struct {
 	from, until map[int32]int64
 	cut         map[int32]bool   // partitions whose first events are gone
 	forgotten   map[string]int64 // by tenant: the commit up to which its events count for nothing
+	starts      map[int32]int64  // where the partitions began
 }
 
 func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
@@ -200,14 +201,13 @@ func openTopic(ctx context.Context, c *kafka.Cluster, topic string, view *kafka.
 	if view.Events != "" && view.Events != id {
 		return nil, &RefusedError{fmt.Sprintf("events topic %s was created anew since the state was written: what it held is gone", l.topic)}
 	}
-	starts, err := r.Starts(ctx, l.topic)
-	if err != nil {
+	if l.starts, err = r.Starts(ctx, l.topic); err != nil {
 		return nil, err
 	}
 	if l.until, err = r.Ends(ctx, l.topic); err != nil {
 		return nil, err
 	}
-	for p, start := range starts {
+	for p, start := range l.starts {
 		l.from[p], l.cut[p] = max(start, view.Begun[p]), start > view.Begun[p]
 	}
 	return l, nil
@@ -262,7 +262,40 @@ func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 		return failed
 	})
 	sum.read = read.Load()
+	if err == nil {
+		err = l.removedMeanwhile(ctx, &sum)
+	}
 	return sum, err
+}
+
+// removedMeanwhile takes into account what retention has removed since the log was opened: it may not have been read before.
+func (l *eventLog) removedMeanwhile(ctx context.Context, sum *count) error {
+	r, err := l.c.NewReader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	starts, err := r.Starts(ctx, l.topic)
+	if err != nil {
+		return err
+	}
+	for p, start := range starts {
+		if start <= max(l.starts[p], l.from[p]) {
+			continue
+		}
+		oldest := time.Now() // of what is left of that time: nothing
+		for rec, err := range r.Partition(ctx, l.topic, p, start, l.until[p]) {
+			if err != nil {
+				return fmt.Errorf("events topic %s, partition %d: %w", l.topic, p, err)
+			}
+			oldest = rec.Timestamp
+			break
+		}
+		if oldest.After(sum.removed) {
+			sum.removed = oldest
+		}
+	}
+	return nil
 }
 
 // call reads the days that differ again, to name their rows.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/verify"
@@ -247,6 +249,45 @@ func TestRetention(t *testing.T) {
 	}
 	if d := r.Tenants[0].Days[0]; d.Proof != verify.Unproven || !strings.Contains(d.Why, "no longer on the topic") {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestRetentionMeanwhile removes the oldest events while they are read: before the reader comes to them.
+func TestRetentionMeanwhile(t *testing.T) {
+	fake := newFake(t)
+	w := worldOn(t, fake.ListenAddrs())
+	w.scan(today-3, calls(today-3, 60))
+	w.scan(today-2, calls(today-2, 60))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm, topic := kadm.NewClient(cl), w.cluster.Topics().Events
+	ends, err := adm.ListEndOffsets(w.ctx(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.scan(today-1, calls(today-1, 60))
+	view := w.read()
+	var removed atomic.Bool
+	fake.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		if removed.CompareAndSwap(false, true) {
+			fake.SleepControl(func() {
+				if _, err := adm.DeleteRecords(w.ctx(), ends.Offsets()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return nil, nil, false
+	})
+	r, err := verify.Topics(w.ctx(), w.cluster, view, verify.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict.Unproven == 0 || r.Verdict.Differs+int(r.Verdict.Missing) > 0 || r.Tenants[0].Days[2].Proof != verify.Proved {
+		t.Errorf("%s: %+v", r.Verdict, r.Tenants[0].Days)
 	}
 }
 
