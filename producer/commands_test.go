@@ -179,8 +179,9 @@ func TestStatusText(t *testing.T) {
 	v := &status.View{
 		Tenants: []status.Tenant{{
 			Tenant: "contoso", Shard: 0, Watermark: now.AddDate(0, 0, -13),
-			Conditions: []state.Condition{{Name: "graph-unreadable", Since: *ago(time.Hour), Sentence: "Graph answered 403 Forbidden to a request for contoso: grant the application CallRecords.Read.All with " +
-				"admin consent; it is asked again every two minutes at the latest"}},
+			Conditions: []status.Condition{{Condition: state.Condition{Name: "graph-denied", Since: *ago(time.Hour),
+				Sentence: "Graph answered 403 Forbidden to a request for contoso: grant the application CallRecords.Read.All with admin consent; it is asked again every two minutes at the latest"},
+				Do: "grant it"}},
 			Lateness: status.Lateness{P50: "3h12m0s", P99: "128h0m0s"},
 			Reading:  status.Reading{Times: "unknown", End: "unknown"},
 			Backfill: &status.Backfill{DaysLeft: 8, Pages: 2, Rows: 2000, RowsPerSecond: 180},
@@ -203,7 +204,7 @@ func TestStatusText(t *testing.T) {
 			Tenant: "fabrikam", Shard: 2, Lateness: status.Lateness{P50: "3h12m0s", P99: "128h0m0s"}, Reading: status.Reading{Times: "unknown", End: "unknown"},
 			Watermark: today.Start(), Windows: []status.Window{{From: today, To: today + 1, State: status.Open, NextScan: ago(12 * time.Hour)}},
 		}},
-		Shards: []status.Shard{{Shard: 0, Since: ago(time.Hour)}, {Shard: 1, Owner: "a", Instance: "a-7-0123456789ab", Since: ago(2 * time.Hour)}, {Shard: 2}},
+		Shards: []status.Shard{{Shard: 0, Since: ago(time.Hour)}, {Shard: 1, Owner: "a", Instance: "a-7-0123456789ab", Since: ago(2 * time.Hour)}, {Shard: 2, Conditions: []status.Condition{{Condition: state.Condition{Name: "no-owner", Since: *ago(time.Hour), Sentence: "nobody has it"}, Do: "start one"}}}},
 	}
 	var out strings.Builder
 	if err := printView(&out, v, now, false); err != nil {
@@ -226,9 +227,10 @@ func TestStatusText(t *testing.T) {
 const statusText = `As of 2026-11-20 12:00:00. All times are UTC.
 
 tenant contoso
-  ! graph-unreadable, since 2026-11-20 11:00:00:
+  ! graph-denied, since 2026-11-20 11:00:00:
     Graph answered 403 Forbidden to a request for contoso: grant the application CallRecords.Read.All with admin
     consent; it is asked again every two minutes at the latest
+    -> grant it
   polled by       nobody since 2026-11-20 11:00:00, when its shard 0 was released
   complete up to  2026-11-07 12:00:00: the calls that start before have been read, as far as Graph has shown them
   lateness        half of the rows within 3h12m of the call's start, 99 of 100 within 128h0m (expected, none seen yet)
@@ -280,6 +282,11 @@ window      state  rows  revisions  rejects  vanished  scans  last scan  next sc
 shard  owner  instance          since
 1      a      a-7-0123456789ab  2026-11-20 10:00:00
 1 of 3 shards have an owner; those without tenants need none.
+
+shard 2
+  ! no-owner, since 2026-11-20 11:00:00:
+    nobody has it
+    -> start one
 `
 
 func allScanned(v status.View) bool {

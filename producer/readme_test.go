@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pstncalls/internal/config"
-	"pstncalls/internal/poller"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 )
 
 func readme(t *testing.T) string {
@@ -74,15 +74,15 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// The README's table of conditions has each of them, and no other.
+// The README's table of conditions is the definitions.
 func TestReadmeConditions(t *testing.T) {
-	part := between(t, readme(t), "### Conditions", "### What is refused")
-	var got []string
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(part, -1) {
-		got = append(got, m[1])
+	want := "| condition | meaning | what you do |\n|---|---|---|"
+	for _, d := range status.Definitions {
+		want += fmt.Sprintf("\n| `%s` | %s | %s |", d.Name, d.Meaning, d.Do)
 	}
-	if d := cmp.Diff(poller.Conditions, got); d != "" {
-		t.Errorf("README.md (-want +got):\n%s", d)
+	got := between(t, readme(t), "<!-- conditions: status.Definitions -->", "<!-- end of conditions -->")
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("README.md, conditions: -want +got\n%s\nthe table as it should be:\n%s", d, want)
 	}
 }
 

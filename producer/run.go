@@ -151,6 +151,12 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, s setup) e
 			Observer:        observer,
 		})
 		health.SetReady(true, "")
+		watch := &status.Watch{Cluster: cluster, Schedule: schedule.Settings{Interval: cfg.Poll.Interval, Lookback: cfg.Poll.Lookback},
+			Limits: status.StateLimits, Board: metrics.Conditions, Log: log}
+		group.Go(func() error {
+			watch.Run(ctx)
+			return nil
+		})
 		log.Info("joining the group", "group", cfg.Kafka.Group, "tenants", len(cfg.Graph.Tenants))
 		return cluster.RunMembers(ctx, p.Work)
 	})

@@ -22,7 +22,7 @@ import (
 func statusCommand() command {
 	return command{
 		name:     "status",
-		synopsis: "shows windows, conditions and owners, from the state topic alone",
+		synopsis: "shows windows, conditions and owners, from Kafka alone",
 		help: `Reads the state topic: it asks nothing of Graph and of no running producer. POLL_INTERVAL and POLL_LOOKBACK should be those of
 run: they decide when the next scan is due. What a scan that found nothing new has changed stands there up to 10 minutes later.
 
@@ -67,6 +67,18 @@ func runStatus(ctx context.Context, e env, args []string) error {
 	v, err := status.NewView(sv, settings, now)
 	if err != nil {
 		return err
+	}
+	// Where nothing was ever committed there is nothing to ask about, and asking would make the cluster create topics of its own.
+	if len(sv.Marks) > 0 {
+		facts, err := cluster.Facts(ctx, sv.Shards)
+		if err != nil {
+			return err
+		}
+		derived, err := status.Derive(sv, facts, settings, status.StateLimits, now)
+		if err != nil {
+			return err
+		}
+		v.Add(derived, now)
 	}
 	if *asJSON {
 		enc := json.NewEncoder(e.stdout)
@@ -166,7 +178,7 @@ func printTenant(w io.Writer, t status.Tenant, shards []status.Shard) {
 		line("conditions", "none")
 	}
 	for _, c := range t.Conditions {
-		fmt.Fprintf(w, "  ! %s, since %s:\n%s", c.Name, c.Since.UTC().Format(shownTime), wrap(c.Sentence, "    "))
+		printCondition(w, "  ", c)
 	}
 	line("polled by", "%s", ownerOf(t.Shard, shards))
 	line("complete up to", "%s: the calls that start before have been read, as far as Graph has shown them", t.Watermark.Format(shownTime))
@@ -185,6 +197,13 @@ func printTenant(w io.Writer, t status.Tenant, shards []status.Shard) {
 			left = fmt.Sprintf("about %s left", time.Duration(*b.SecondsLeft)*time.Second)
 		}
 		line("backfill", "%d days read, %d to go: %d rows in %d pages, %d rows/s, %s", b.DaysRead, b.DaysLeft, b.Rows, b.Pages, b.RowsPerSecond, left)
+	}
+}
+
+func printCondition(w io.Writer, indent string, c status.Condition) {
+	fmt.Fprintf(w, "%s! %s, since %s:\n%s", indent, c.Name, c.Since.UTC().Format(shownTime), wrap(c.Sentence, indent+"  "))
+	if c.Do != "" {
+		fmt.Fprint(w, wrap("-> "+c.Do, indent+"  "))
 	}
 }
 
@@ -220,6 +239,14 @@ func printShards(w io.Writer, shards []status.Shard) {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", s.Shard, s.Owner, s.Instance, shown(s.Since))
 	}
 	fmt.Fprintf(w, "%d of %d shards have an owner; those without tenants need none.\n", owned, len(shards))
+	for _, s := range shards {
+		if len(s.Conditions) > 0 {
+			fmt.Fprintf(w, "\nshard %d\n", s.Shard)
+		}
+		for _, c := range s.Conditions {
+			printCondition(w, "  ", c)
+		}
+	}
 }
 
 // wrap breaks a sentence into lines that begin with indent.

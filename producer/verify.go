@@ -251,6 +251,9 @@ func printReport(w io.Writer, r *verify.Report, all bool) error {
 			fmt.Fprintf(&b, "  partition %d, offset %d: %s\n", f.Partition, f.Offset, f.Why)
 		}
 	}
+	if r.Past > 0 {
+		fmt.Fprintf(&b, "%d events are of tenants that have been forgotten since; they go when retention removes them\n", r.Past)
+	}
 	if r.Partial != "" {
 		fmt.Fprintf(&b, "partial: %s\n", r.Partial)
 	}

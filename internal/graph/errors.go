@@ -61,6 +61,9 @@ type Error struct {
 // Unwrap returns the cause, if there is one.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Throttled reports whether Graph says that it was asked too often; a 503 may have other reasons.
+func (e *Error) Throttled() bool { return e.Status == http.StatusTooManyRequests }
+
 // Error returns one sentence: what was asked, what came back, what to do next.
 func (e *Error) Error() string {
 	var b strings.Builder

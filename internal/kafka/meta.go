@@ -16,6 +16,7 @@ const (
 	metaKey     = "meta"
 	commitKey   = "commit"
 	claimPrefix = "claim/"
+	shardKey    = "shard" // its content is state's
 )
 
 // formatVersion is the newest version of the state's records that this program reads and writes.
@@ -31,6 +32,19 @@ type Meta struct {
 	TopicIDs         TopicIDs         `json:"topicIds"`
 	EventsEnd        map[string]int64 `json:"eventsEnd"` // by partition: where the events topic ended at the first start
 	At               time.Time        `json:"at"`
+}
+
+// Begun returns, by partition of the events topic, where the state's events begin.
+func (m *Meta) Begun() (map[int32]int64, error) {
+	out := map[int32]int64{}
+	for p, o := range m.EventsEnd {
+		n, err := strconv.ParseInt(p, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("meta: partition %q of the events topic: %w", p, err)
+		}
+		out[int32(n)] = o
+	}
+	return out, nil
 }
 
 // Claim says who owned a shard from when. It is the first record of a session, and the last one of a session that ended in order.

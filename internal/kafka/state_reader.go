@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -19,75 +18,111 @@ type StateView struct {
 	Begun  map[int32]int64   // by partition of the events topic: where the state's events begin
 	Marks  map[int32]Mark    // the last commit of each shard; one that was never prepared is missing
 	Claims map[int32]Claim   // the newest of Group, by shard; a shard that was never claimed is missing
-	State  map[string][]byte // by key; tombstones applied; without meta, claims and commit marks
+	Own    map[int32][]byte  // the record of each shard itself, of those that have one
+	State  map[string][]byte // by key, of all shards; tombstones applied; without meta, claims, commit marks and Own
 
-	next map[int32]int64 // by shard: how far it was read
+	Live map[int32]int64 // bytes of each shard's newest values and their keys
+
+	next   map[int32]int64 // by shard: how far it was read
+	keep   func(key string) bool
+	sizes  map[int32]map[string]int   // of what Live counts
+	claims map[int32]map[string]Claim // by key: a foreign group's claim may be the newer one
+	groups map[int32]string           // of the shards that are prepared
+}
+
+// NewStateView returns a view that knows nothing yet and, of State, will keep only what keep wants. ReadOn reads into it.
+func NewStateView(keep func(key string) bool) *StateView {
+	return &StateView{Begun: map[int32]int64{}, Marks: map[int32]Mark{}, Claims: map[int32]Claim{}, Own: map[int32][]byte{},
+		State: map[string][]byte{}, Live: map[int32]int64{}, next: map[int32]int64{}, keep: keep,
+		sizes: map[int32]map[string]int{}, claims: map[int32]map[string]Claim{}, groups: map[int32]string{}}
 }
 
 // ReadState reads the state topic up to where it is decided now. It writes nothing and disturbs no owner. Shards are read one
 // after the other, each of them as its owner committed it.
 func (c *Cluster) ReadState(ctx context.Context) (*StateView, error) {
+	v := NewStateView(func(string) bool { return true })
+	if err := c.ReadOn(ctx, v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// ReadOn reads into a view what was committed since, up to where it is decided now. After an error it may be read on.
+func (c *Cluster) ReadOn(ctx context.Context, v *StateView) error {
 	r, err := c.NewReader()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
 	topic := c.cfg.Topics.State
 	ends, err := r.StableEnds(ctx, topic)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	v := &StateView{Shards: int32(len(ends)), Begun: map[int32]int64{}, Marks: map[int32]Mark{}, Claims: map[int32]Claim{},
-		State: map[string][]byte{}, next: ends}
+	v.Shards = int32(len(ends))
 	for p := range v.Shards {
-		claims := map[string]Claim{} // by key: a foreign group's claim may be the newer one
-		group := ""
-		for rec, err := range r.Partition(ctx, topic, p, 0, ends[p]) {
+		if v.sizes[p] == nil {
+			v.sizes[p], v.claims[p] = map[string]int{}, map[string]Claim{}
+		}
+		for rec, err := range r.Partition(ctx, topic, p, v.next[p], ends[p]) {
 			if err != nil {
-				return nil, err
+				return err
 			}
-			switch key := string(rec.Key); {
-			case key == commitKey:
-				var m Mark
-				if err := decode(topic, key, rec.Value, &m); err != nil {
-					return nil, fmt.Errorf("shard %d: %w", p, err)
-				}
-				v.Marks[p] = m
-			case rec.Value == nil:
-				delete(v.State, key)
-				delete(claims, key)
-			case key == metaKey:
-				var m Meta
-				if err := decode(topic, key, rec.Value, &m); err != nil {
-					return nil, fmt.Errorf("shard %d: %w", p, err)
-				}
-				group, v.Events = m.Group, m.TopicIDs.Events
-				for q, o := range m.EventsEnd {
-					n, err := strconv.ParseInt(q, 10, 32)
-					if err != nil {
-						return nil, fmt.Errorf("shard %d: meta: partition %q of the events topic: %w", p, q, err)
-					}
-					v.Begun[int32(n)] = o
-				}
-			case strings.HasPrefix(key, claimPrefix):
-				var cl Claim
-				if err := decode(topic, key, rec.Value, &cl); err != nil {
-					return nil, fmt.Errorf("shard %d: %w", p, err)
-				}
-				claims[key] = cl
-			default:
-				v.State[key] = rec.Value
+			if err := v.take(topic, p, rec); err != nil {
+				return fmt.Errorf("shard %d: %w", p, err)
 			}
+			v.next[p] = rec.Offset + 1
 		}
-		if group == "" {
-			continue // not prepared yet
-		}
-		v.Group = group
-		if cl, ok := claims[claimPrefix+group]; ok {
+		v.next[p] = max(v.next[p], ends[p])
+		if cl, ok := v.claims[p][claimPrefix+v.groups[p]]; ok { // the key of no claim ends before the group
 			v.Claims[p] = cl
 		}
 	}
-	return v, nil
+	return nil
+}
+
+func (v *StateView) take(topic string, p int32, rec Record) error {
+	key := string(rec.Key)
+	v.Live[p] -= int64(v.sizes[p][key])
+	delete(v.sizes[p], key)
+	if rec.Value != nil {
+		v.sizes[p][key] = len(rec.Key) + len(rec.Value)
+		v.Live[p] += int64(len(rec.Key) + len(rec.Value))
+	}
+	switch {
+	case key == commitKey:
+		var m Mark
+		if err := decode(topic, key, rec.Value, &m); err != nil {
+			return err
+		}
+		v.Marks[p] = m
+	case key == shardKey:
+		v.Own[p] = rec.Value
+	case rec.Value == nil:
+		delete(v.State, key)
+		delete(v.claims[p], key)
+	case key == metaKey:
+		var m Meta
+		if err := decode(topic, key, rec.Value, &m); err != nil {
+			return err
+		}
+		v.groups[p] = m.Group
+		v.Group, v.Events = m.Group, m.TopicIDs.Events
+		begun, err := m.Begun()
+		if err != nil {
+			return err
+		}
+		maps.Copy(v.Begun, begun)
+	case strings.HasPrefix(key, claimPrefix):
+		var cl Claim
+		if err := decode(topic, key, rec.Value, &cl); err != nil {
+			return err
+		}
+		v.claims[p][key] = cl
+	case v.keep(key):
+		v.State[key] = rec.Value
+	}
+	return nil
 }
 
 // MarksNow returns the last commit of each shard as of now: of those that the view has seen, and what was committed since.

@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -47,6 +48,7 @@ func (b *batch) page(f fetched) {
 	b.s.p.cfg.Metrics.Rows.WithLabelValues(t.ID).Add(float64(len(f.rows)))
 	now := b.s.p.cfg.Clock.Now()
 	page := state.Page{Range: sc.rng, Asked: f.asked, Received: f.received, Busy: func(d window.Day) bool { return t.busy(d, sc) }}
+	refused, fresh := "", false
 	for i := range f.rows {
 		r := &f.rows[i]
 		seen := state.Seen{ID: r.ID, HasID: r.HasID, Fingerprint: r.Fingerprint, Rejected: r.Reject != nil, Day: sc.rng.To - 1, NoStart: r.Start.IsZero()}
@@ -64,17 +66,28 @@ func (b *batch) page(f fetched) {
 			b.event(t, r, d)
 			t.late(r, seen.Day, now)
 			sc.note(seen.Day)
+			b.s.credit(t, seen.Day, d.Revision)
 			c.events++
 			if d.Revision > 0 {
 				c.revisions++
+			} else {
+				fresh = true
+				b.s.atEdge(t, seen.Day, now)
 			}
 		case state.Refuse:
 			b.reject(t, r, d, f.page.RequestID)
 			sc.note(seen.Day)
 			c.rejects++
+			refused = fmt.Sprintf("row %s of %s: %s", d.RowID, d.Owner, r.Reject.Reason)
 		default:
 			b.err = unknownAction(d.Action)
 		}
+	}
+	if fresh {
+		b.s.arrived(sc, now)
+	}
+	if refused != "" {
+		b.s.rejected(t, refused)
 	}
 }
 
@@ -140,7 +153,9 @@ func (b *batch) commit() error {
 		return err
 	}
 	b.out.State, b.out.Watermarks = recs, marks
-	if err := b.s.kafka.Commit(b.out); err != nil {
+	w := b.s.p.workOf(b.s.kafka.Shard())
+	w.asks()
+	if err := w.committed(b.s.kafka.Commit(b.out)); err != nil {
 		return err
 	}
 	m := b.s.p.cfg.Metrics

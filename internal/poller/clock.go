@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pstncalls/internal/clock"
+	"pstncalls/internal/status"
 )
 
 // clockWatch finds jumps: it compares the clock with the machine's monotonic one.
@@ -40,7 +41,7 @@ func (s *session) clockJumped(now time.Time) {
 			sc.astray = true
 		}
 		t.planAt = time.Time{}
-		s.beginCondition(t, conditionJump, "this machine's clock was set while the program ran: nothing settles until Graph's answers confirm it")
+		s.beginCondition(t, status.ClockJumped, "this machine's clock was set while the program ran: nothing settles until Graph's answers confirm it")
 	}
 }
 
@@ -57,7 +58,7 @@ func (s *session) checkState(t *tenant, now time.Time) {
 		}
 	}
 	if last.Sub(now) > clock.MaxDistance {
-		s.beginCondition(t, conditionClock, fmt.Sprintf("this machine's clock shows %s, and the last owner's showed %s: one of them is off, and nothing settles until Graph's answers confirm this one",
+		s.beginCondition(t, status.ClockOff, fmt.Sprintf("this machine's clock shows %s, and the last owner's showed %s: one of them is off, and nothing settles until Graph's answers confirm this one",
 			now.Format(time.RFC3339), last.Format(time.RFC3339)))
 	}
 }
@@ -79,9 +80,9 @@ func (s *session) checkClock(f fetched) {
 		if d < 0 {
 			where = "ahead of"
 		}
-		s.beginCondition(t, conditionClock, fmt.Sprintf("this machine's clock is %s %s Graph's: days are cut by it, so nothing settles until it is set right", d.Abs().Round(10*time.Second), where))
+		s.beginCondition(t, status.ClockOff, fmt.Sprintf("this machine's clock is %s %s Graph's: days are cut by it, so nothing settles until it is set right", d.Abs().Round(10*time.Second), where))
 		return
 	}
-	s.endCondition(t, conditionClock)
-	s.endCondition(t, conditionJump)
+	s.endCondition(t, status.ClockOff)
+	s.endCondition(t, status.ClockJumped)
 }

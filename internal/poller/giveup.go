@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pstncalls/internal/graph"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -90,6 +91,9 @@ func (s *session) giveUp(sc *scan, f fetched) string {
 	}
 	u.until, u.why = now.Add(held), f.err.Error()
 	s.sayUnanswered(t)
+	if refused {
+		s.refuseDay(t, sc.rng.From, u.why)
+	}
 	return "other days, for " + held.String()
 }
 
@@ -128,10 +132,10 @@ func (s *session) sayUnanswered(t *tenant) {
 	}
 	switch days {
 	case 0:
-		s.endCondition(t, conditionUnanswered)
+		s.endCondition(t, status.DayUnanswered)
 	case 1:
-		s.beginCondition(t, conditionUnanswered, fmt.Sprintf("Graph answers for other days, but not for %s, which is asked for again now and then; its rows are missing until then: %s", first, t.unanswered[first].why))
+		s.beginCondition(t, status.DayUnanswered, fmt.Sprintf("Graph answers for other days, but not for %s, which is asked for again now and then; its rows are missing until then: %s", first, t.unanswered[first].why))
 	default:
-		s.beginCondition(t, conditionUnanswered, fmt.Sprintf("Graph does not answer for %d days, which are asked for again now and then; their rows are missing until then. For %s: %s", days, first, t.unanswered[first].why))
+		s.beginCondition(t, status.DayUnanswered, fmt.Sprintf("Graph does not answer for %d days, which are asked for again now and then; their rows are missing until then. For %s: %s", days, first, t.unanswered[first].why))
 	}
 }

@@ -110,7 +110,7 @@ func TestHostilePages(t *testing.T) {
 			w := *w
 			w.TB = t
 			tt.fault.Count = -1
-			ends := func() int { return strings.Count(r.log.String(), "readable again") }
+			ends := func() int { return r.log.count("condition ended", "condition=graph-") }
 			ended, armed := ends(), c.Now()
 			script := w.graph.Script(tt.fault)
 			defer script.Off()
@@ -167,7 +167,7 @@ func unreadable(s *state.Tenant) (state.Condition, bool) {
 	if s == nil {
 		return state.Condition{}, false
 	}
-	i := slices.IndexFunc(s.Header.Conditions, func(c state.Condition) bool { return c.Name == "graph-unreadable" })
+	i := slices.IndexFunc(s.Header.Conditions, func(c state.Condition) bool { return strings.HasPrefix(c.Name, "graph-") })
 	if i < 0 {
 		return state.Condition{}, false
 	}

@@ -9,6 +9,7 @@ import (
 	"pstncalls/internal/row"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -260,11 +261,48 @@ func (s *session) remark(t *tenant, d state.Decision) {
 	}
 	switch {
 	case d.Repeated && t.refused[d.RowID] >= flapping:
-		s.happened(t, conditionFlap, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]+1))
+		s.happened(t, status.RowFlapping, fmt.Sprintf("row %s has become a reject %d times, each time with another content: the dead-letter topic holds every one; ask Microsoft about a row that does not come to rest", d.RowID, t.refused[d.RowID]+1))
 	case d.Revision >= flapping:
-		s.happened(t, conditionFlap, fmt.Sprintf("row %s has reached revision %d: readers see every one; ask Microsoft about a row that does not come to rest", d.RowID, d.Revision))
+		s.happened(t, status.RowFlapping, fmt.Sprintf("row %s has reached revision %d: readers see every one; ask Microsoft about a row that does not come to rest", d.RowID, d.Revision))
 	case d.Stray:
-		s.happened(t, conditionStray, "Graph has answered with rows of days that were not asked for and are not known: they are published when their own day is asked for, if Graph shows them there")
+		s.happened(t, status.RowsOutOfRange, "Graph has answered with rows of days that were not asked for and are not known: they are published when their own day is asked for, if Graph shows them there")
+	}
+}
+
+// vanished says that Graph no longer returns rows.
+func (s *session) vanished(t *tenant, rng window.Range, n int) {
+	total := int64(0)
+	for day := rng.From; day < rng.To; day++ {
+		total += t.Window(day).Vanished
+	}
+	s.happened(t, status.RowsVanished, fmt.Sprintf("the last scan of %s did not return %d rows that one before it had; %d rows of these days have vanished in all", rng, n, total))
+}
+
+// rejected says that rows could not become events; last is the last one, and why.
+func (s *session) rejected(t *tenant, last string) {
+	total := int64(0)
+	for _, day := range t.Windows() {
+		if w := t.Window(day); w.Settled == nil {
+			total += w.Rejects
+		}
+	}
+	s.happened(t, status.RowsRejected, fmt.Sprintf("rows of the windows that have not settled have become %d rejects; the last one is %s", total, last))
+}
+
+// afford begins and ends the condition for a budget that does not suffice; once a minute, for it is a sum over all windows. What
+// ends it is well below what begins it: a day's rows come and go.
+func (s *session) afford(t *tenant, in schedule.Input) {
+	if in.Now.Sub(t.budgetAt).Abs() < time.Minute {
+		return
+	}
+	t.budgetAt = in.Now
+	switch needed, budget := s.p.cfg.Schedule.Need(in); {
+	case needed > budget:
+		if !t.has(status.BudgetTooSmall) { // the numbers change every minute
+			s.beginCondition(t, status.BudgetTooSmall, fmt.Sprintf("reading the windows as seldom as is permitted costs %.0f requests an hour, and the budget has %.0f", needed, budget))
+		}
+	case needed < 0.8*budget:
+		s.endCondition(t, status.BudgetTooSmall)
 	}
 }
 
@@ -278,8 +316,8 @@ func (s *session) weigh(t *tenant) {
 		limit = manyRows
 	}
 	if n := t.Rows(); n > limit {
-		s.beginCondition(t, conditionManyRow, fmt.Sprintf("more than %d rows are in windows that are not settled, and kept in memory: make POLL_LOOKBACK shorter, or poll this tenant in a set-up of its own: KAFKA_GROUP and all four topics", limit))
+		s.beginCondition(t, status.TooManyUnsettled, fmt.Sprintf("more than %d rows are in windows that are not settled, and kept in memory: make POLL_LOOKBACK shorter, or poll this tenant in a set-up of its own: KAFKA_GROUP and all four topics", limit))
 	} else {
-		s.endCondition(t, conditionManyRow)
+		s.endCondition(t, status.TooManyUnsettled)
 	}
 }

@@ -58,6 +58,7 @@ type model struct {
 	log   *lines
 	over  chan struct{} // closed at the world's end
 	steps               // the program's clock
+	tune  func(*poller.Config)
 
 	mu        sync.Mutex
 	closing   bool
@@ -76,6 +77,7 @@ type model struct {
 	shifts    []shift                // changes of a day between two pages
 	moved     map[window.Day][]moved // the same, and what is like it, by day
 	faults    []fault
+	scanned   []window.Range // asked for
 	fired     map[kind]int
 	findings  []finding
 
@@ -180,6 +182,7 @@ type process struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 
+	metrics *prometheus.Registry
 	gone    chan struct{} // closed when it is killed
 	opening bool          // it is inside kafka.Cluster.Open; used by its own goroutine only
 
@@ -348,7 +351,8 @@ func (m *model) startMain() {
 func (m *model) start(main bool) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.mu.Lock()
-	p := &process{m: m, instance: fmt.Sprintf("p%d", len(m.processes)), cancel: cancel, done: make(chan struct{}), gone: make(chan struct{})}
+	p := &process{m: m, instance: fmt.Sprintf("p%d", len(m.processes)), cancel: cancel, done: make(chan struct{}), gone: make(chan struct{}),
+		metrics: prometheus.NewRegistry()}
 	su := m.setUp
 	m.mu.Unlock()
 	cfg, transport, err := m.config(p, su)
@@ -415,14 +419,18 @@ func (m *model) config(p *process, su setUpOf) (cfg poller.Config, transport *ht
 	if err != nil {
 		return cfg, nil, err
 	}
-	return poller.Config{
+	pc := poller.Config{
 		Cluster: c, Layout: layout, Clock: m, Schedule: schedule.Settings{Interval: m.h.interval, Lookback: m.h.lookback}, Concurrency: 2,
 		Start:   func(time.Time) window.Day { return m.day(-m.h.back) },
 		Tenants: func() ([]string, <-chan struct{}) { return []string{tenant}, nil },
 		Source:  func(string) (poller.Source, error) { return poller.Source{Pager: pager, Budget: budget}, nil },
 		Privacy: rules, APIVersion: su.version, Endpoint: root.String() + "/" + su.version, Framer: framer{}, PoliteSuccessor: true,
-		Metrics: status.NewMetrics(prometheus.NewRegistry()), Log: log, Observer: p,
-	}, transport, nil
+		Metrics: status.NewMetrics(p.metrics), Log: log, Observer: p,
+	}
+	if m.tune != nil {
+		m.tune(&pc)
+	}
+	return pc, transport, nil
 }
 
 // stop ends a process in order.

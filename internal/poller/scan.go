@@ -8,6 +8,7 @@ import (
 
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -67,8 +68,9 @@ func (s *session) advance(f fetched) {
 		sc.tries = 0
 		t.answered = f.received
 		sc.failing = sc.again && sc.link != ""
-		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) && s.endCondition(t, conditionSource) {
-			t.log.Info("readable again")
+		if !slices.ContainsFunc(t.scans, func(o *scan) bool { return o.failing }) {
+			s.endCondition(t, status.GraphUnreadable)
+			s.endCondition(t, status.GraphDenied)
 		}
 	}
 	lowest := f.received
@@ -101,6 +103,9 @@ func (s *session) complete(sc *scan) {
 	t := sc.tenant
 	s.end(sc)
 	now := s.p.cfg.Clock.Now()
+	if sc.open {
+		s.looked(t, now)
+	}
 	if !sc.from.IsZero() {
 		s.learnTimes(sc)
 		s.learnEnd(sc)
@@ -113,6 +118,7 @@ func (s *session) complete(sc *scan) {
 	settling := s.settling(sc)
 	vanished := t.Complete(state.Scanned{Range: sc.rng, Begun: sc.begun, Pages: sc.pages, Resumed: sc.resumed})
 	if vanished > 0 {
+		s.vanished(t, sc.rng, vanished)
 		settling = nil // the set has shrunk, so $skip may have skipped a row; or the answer was no answer: it has to show the same again
 	}
 	for _, day := range settling {
@@ -160,7 +166,7 @@ func (s *session) failed(f fetched) {
 	}
 	sc.failing = true
 	sc.tenant.warned = s.p.cfg.Clock.Now()
-	s.beginCondition(sc.tenant, conditionSource, f.err.Error())
+	s.unreadable(sc.tenant, f.err)
 	log := sc.tenant.log.With("range", sc.rng.String(), "page", sc.pages+1, "error", f.err)
 	if hopeless(sc, f.err) {
 		log.Warn("scan given up", "tries", sc.tries, "instead", s.giveUp(sc, f))

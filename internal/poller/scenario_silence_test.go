@@ -5,7 +5,6 @@ package poller_test
 import (
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,15 +61,12 @@ func TestNoSilence(t *testing.T) {
 				script := s.graph.Script(c.fault)
 				s.until("the fault strikes", time.Second, 11*time.Minute, func(*state.Tenant) bool { return script.Fired() > 0 })
 				since := time.Now()
-				s.until("the condition", time.Second, 3*time.Minute, func(t *state.Tenant) bool { return holds(t, "graph-unreadable") })
+				s.until("the condition", time.Second, 3*time.Minute, func(t *state.Tenant) bool { _, ok := unreadable(t); return ok })
 				said := time.Since(since)
 				time.Sleep(5 * time.Hour)
 				quiet := s.silence(since)
-				i := slices.IndexFunc(s.state().Header.Conditions, func(c state.Condition) bool { return c.Name == "graph-unreadable" })
-				sentence := ""
-				if i >= 0 {
-					sentence = s.state().Header.Conditions[i].Sentence
-				}
+				unread, _ := unreadable(s.state())
+				sentence := unread.Sentence
 				s.Logf("in the state after %v, in the log every %v at least: %s", said.Round(time.Second), quiet.Round(time.Second), sentence)
 				if quiet > 61*time.Second || said > pageEnds || !strings.Contains(sentence, c.says) {
 					s.Errorf("want a minute, and %q", c.says)

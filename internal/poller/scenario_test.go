@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"pstncalls/internal/graphfake"
@@ -24,6 +25,7 @@ type scene struct {
 	*model
 	mu       sync.Mutex
 	requests []graphfake.Request
+	watches  []*prometheus.Registry // of those who look at the shards
 }
 
 // stage runs a scene in a bubble; the pollers start at noon. calls is what the tenant has; its From and To are days from birth.

@@ -15,6 +15,7 @@ import (
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/schedule"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -48,6 +49,11 @@ type tenant struct {
 	planAt     time.Time      // nothing more is due before, unless a scan ends
 	said       time.Time      // when the log last told of the backfill
 	warned     time.Time      // and when that rows cannot be read
+	forgotten  int64          // the commit up to which its events count for nothing
+	polled     time.Time      // when the open window was last read
+	edge       []time.Time    // when rows came lately that might as well have come too late
+	budgetAt   time.Time      // when it was last looked at whether the budget suffices
+	throttled  []time.Time    // when Graph said lately that it was asked too much
 	log        *slog.Logger
 }
 
@@ -63,12 +69,26 @@ type session struct {
 	flushed time.Time // when the schedule was last made durable
 	urgent  bool      // a condition began or ended since
 	clock   clockWatch
-	log     *slog.Logger
+	signals
+	log *slog.Logger
+
+	shard     *state.Shard
+	strangers []state.Stranger // tenants that are not polled, whose records change with the next commit
+	board     *status.Part     // what this session shows of conditions
 }
 
-func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []string) (*session, error) {
+func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []string) (_ *session, err error) {
 	now := p.cfg.Clock.Now()
-	s := &session{p: p, kafka: ks, layout: snap.Layout, pages: make(chan fetched), flushed: now, log: p.cfg.Log.With("shard", ks.Shard())}
+	s := &session{p: p, kafka: ks, layout: snap.Layout, pages: make(chan fetched), flushed: now, log: p.cfg.Log.With("shard", ks.Shard()), board: p.cfg.Metrics.Conditions.Part()}
+	defer func() {
+		if err != nil {
+			s.board.Forget()
+		}
+	}()
+	if s.shard, err = state.LoadShard(snap.State); err != nil {
+		return nil, &stopError{err}
+	}
+	s.show(s.ofShard())
 	previous := snap.Previous
 	// Our own budgets know what they have spent. Where a session of ours did not get so far, its claim stands for another's.
 	if _, worked := p.worked.Load(ks.Shard()); worked && previous != nil && p.ours(*previous) {
@@ -87,6 +107,9 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 			st = state.New(name, p.cfg.Start(now))
 		}
 		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, unanswered: map[window.Day]*unanswered{}, refused: map[string]int{}, log: s.log.With("tenant", name)}
+		if t.forgotten, err = state.Forgotten(name, snap.State); err != nil {
+			return nil, &stopError{err}
+		}
 		copy(t.lateness.Counts[:], st.Header.Lateness)
 		switch {
 		case previous != nil && previous.Released == nil && p.cfg.PoliteSuccessor:
@@ -107,21 +130,26 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		if r := st.Header.Requests; r == nil || r.Limit != src.Budget.Limit() {
 			st.SetHeader(func(h *state.Header) { h.Requests = &state.Requests{At: now, Limit: src.Budget.Limit()} })
 		}
+		t.polled = lastPolled(st, now)
 		s.checkState(t, now)
-		for _, c := range st.Header.Conditions {
-			p.cfg.Metrics.Condition.WithLabelValues(name, c.Name).Set(1)
-		}
+		s.show(s.of(t))
+		s.endCondition(t, status.TenantUnconfigured)
 		s.tenants = append(s.tenants, t)
 	}
+	s.unconfigured(snap.State)
+	s.inherit(p.workOf(ks.Shard()))
+	s.urgent = s.urgent || time.Since(snap.Mark.At) > scheduleEvery // whoever looks takes an old mark for a shard that cannot commit
 	p.worked.Store(ks.Shard(), true)
-	return s, nil
+	return s, s.takeSignals(snap, names)
 }
 
 // run works until ctx ends, the tenants change, or the session dies. Where it ends in order, it hands over.
-func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
+// Signals are heard from an offset of its partition on.
+func (s *session) run(ctx context.Context, changed <-chan struct{}, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.workers.Wait()
 	defer cancel()
+	s.listen(ctx, from)
 	for _, t := range s.tenants {
 		s.resume(ctx, t)
 	}
@@ -143,6 +171,18 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 			if err := s.flush(); err != nil {
 				return err
 			}
+		case sig := <-s.heard:
+			stop()
+			s.signal(sig)
+			if err := s.flush(); err != nil {
+				return err
+			}
+		case r := <-s.rebuilt:
+			stop()
+			s.takePart(r)
+			if err := s.flush(); err != nil {
+				return err
+			}
 		case <-changed:
 			stop()
 			return s.release(cancel)
@@ -158,11 +198,13 @@ func (s *session) release(cancel context.CancelFunc) error {
 	cancel()
 	s.workers.Wait()
 	s.countRequests(0)
-	recs, _, err := s.records()
+	recs, marks, err := s.records()
 	if err != nil {
 		return err
 	}
-	return s.kafka.Release(recs)
+	w := s.p.workOf(s.kafka.Shard())
+	w.asks()
+	return w.committed(s.kafka.Release(recs, marks))
 }
 
 // gather adds the pages that are ready to the first one.
@@ -201,7 +243,10 @@ func (s *session) handle(fs []fetched) error {
 }
 
 func (s *session) flushDue() time.Time {
-	if !slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.Dirty() }) {
+	if s.prompt {
+		return s.flushed
+	}
+	if !s.shard.Dirty() && len(s.strangers) == 0 && !slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.Dirty() }) {
 		return schedule.Never
 	}
 	if s.urgent {
@@ -266,7 +311,7 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 			return nil, nil, &stopError{subject(err, t.ID)}
 		}
 		// By a clock that is off, nobody is told what is complete.
-		if at := t.CompleteUpTo(now); !t.has(conditionClock) && !t.has(conditionJump) && !at.Equal(t.watermark) {
+		if at := t.CompleteUpTo(now); !t.has(status.ClockOff) && !t.has(status.ClockJumped) && !at.Equal(t.watermark) {
 			t.watermark = at
 			value, err := json.Marshal(watermark{V: state.Version, Tenant: t.ID, CompleteUpTo: at})
 			if err != nil {
@@ -281,7 +326,17 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 			out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 		}
 	}
-	s.flushed, s.urgent = now, false
+	own := s.shard.Records()
+	for _, st := range s.strangers {
+		own = append(own, st.Record())
+	}
+	s.strangers = nil
+	for _, r := range own {
+		out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
+	}
+	gone, unmarked := s.forgetRecords()
+	out, marks = append(append(out, gone...), s.signalRecords()...), append(marks, unmarked...)
+	s.flushed, s.urgent, s.prompt = now, false, false
 	return out, marks, nil
 }
 

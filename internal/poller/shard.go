@@ -80,6 +80,7 @@ type Config struct {
 type Poller struct {
 	cfg    Config
 	worked sync.Map // the shards that a session of this process has worked on
+	works  sync.Map // by shard: *work
 }
 
 // New returns a Poller.
@@ -100,6 +101,8 @@ const (
 // Work owns a shard until ctx ends. It returns an error only where retrying is no use: a state that is refused.
 func (p *Poller) Work(ctx context.Context, shard int32) error {
 	log := p.cfg.Log.With("shard", shard)
+	w := p.enter(shard)
+	defer p.leave(w)
 	var said time.Time
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
@@ -113,6 +116,7 @@ func (p *Poller) Work(ctx context.Context, shard int32) error {
 		case refused(err):
 			return err
 		}
+		w.failed(err)
 		if time.Since(began) > sayAgain {
 			failures = 0
 			said = time.Time{}
@@ -144,6 +148,7 @@ func (p *Poller) rest(ctx context.Context, log *slog.Logger, shard int32, err er
 	if err != nil || p.free(seen.Claim) {
 		return ctx.Err() == nil // the next session says what is wrong
 	}
+	p.workOf(shard).took()
 	log.Warn("another replica has claimed the shard: standing by", "instance", seen.Claim.Instance, "host", seen.Claim.Host)
 	// Guard: standing by. Taken out: TestTwoOwners.
 	// This replica may be one that cannot learn that the group has given its shard away: fencing back, it and the other would
@@ -192,12 +197,9 @@ func (p *Poller) turn(ctx context.Context, shard int32) error {
 		}
 	}
 	if len(mine) == 0 {
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-		return nil
+		return p.idle(ctx, shard, changed)
 	}
+	p.workOf(shard).asks()
 	sess, snap, err := p.cfg.Cluster.Open(ctx, shard)
 	if err != nil {
 		return err
@@ -210,7 +212,9 @@ func (p *Poller) turn(ctx context.Context, shard int32) error {
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, changed)
+	defer s.board.Forget()
+	p.workOf(shard).opened()
+	return s.run(ctx, changed, snap.Next)
 }
 
 // backoff returns a jittered exponential wait for the n-th failure.

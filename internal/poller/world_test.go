@@ -183,6 +183,16 @@ func (l *lines) String() string {
 
 func (l *lines) has(s string) bool { return strings.Contains(l.String(), s) }
 
+// count returns how many lines hold both.
+func (l *lines) count(a, b string) (n int) {
+	for line := range strings.Lines(l.String()) {
+		if strings.Contains(line, a) && strings.Contains(line, b) {
+			n++
+		}
+	}
+	return n
+}
+
 // until waits for a condition.
 func (w *world) until(what string, met func() bool) {
 	w.Helper()

@@ -59,8 +59,17 @@ func (p *planner) law() float64 {
 	if p.Behind() {
 		return math.Inf(1)
 	}
-	var ts []term
-	open := 1.0 // pages of the open window at every interval
+	ts, open := p.terms()
+	hourly := p.hourly()
+	return solve(ts, max(hourly/2-open, hourly/10))
+}
+
+// hourly returns the requests an hour that the budget has.
+func (p *planner) hourly() float64 { return 60 * float64(max(p.PerMinute, 1)) }
+
+// terms returns the windows in the law, and the pages an hour that the open window costs beside it, at every interval.
+func (p *planner) terms() (ts []term, open float64) {
+	open = 1
 	for i := range p.days {
 		w := &p.days[i].Window
 		ph := p.phase(w)
@@ -75,8 +84,15 @@ func (p *planner) law() float64 {
 			open = pages(float64(w.Rows))
 		}
 	}
-	hourly := 60 * float64(max(p.PerMinute, 1))
-	return solve(ts, max(hourly/2-open/p.Interval.Hours(), hourly/10))
+	return ts, open / p.Interval.Hours()
+}
+
+// Need returns the requests an hour that it costs to read the windows as seldom as is permitted, and those that the budget has. Days
+// that were never read are left out: they are read once, with whatever is left.
+func (s Settings) Need(in Input) (needed, budget float64) {
+	p := outline(s, in)
+	ts, open := p.terms()
+	return cost(ts, math.Inf(1)) + open, p.hourly()
 }
 
 // term returns the window in the law; it must be dense or in its lookback.

@@ -54,6 +54,7 @@ type Window struct {
 	Rows     int64     // published so far, of which it is the owner window
 	Settled  bool
 	Busy     bool      // a scan in progress owns it: neither due nor part of a range
+	Asked    bool      // somebody asks for it: due now, if it is not settled
 	After    time.Time // Graph does not answer for it: not asked for before, and nothing waits for it
 }
 
@@ -129,6 +130,16 @@ type planner struct {
 }
 
 func newPlanner(s Settings, in Input) *planner {
+	p := outline(s, in)
+	p.factor = p.law()
+	for i := range p.days {
+		p.schedule(&p.days[i])
+	}
+	return p
+}
+
+// outline is a planner that has scheduled nothing.
+func outline(s Settings, in Input) *planner {
 	p := &planner{Settings: s, Input: in, today: window.Of(in.Now), days: make([]day, len(in.Windows))}
 	rows := int64(0)
 	for i, w := range in.Windows {
@@ -139,10 +150,6 @@ func newPlanner(s Settings, in Input) *planner {
 		}
 	}
 	p.mean = float64(rows) / float64(max(p.known, 1))
-	p.factor = p.law()
-	for i := range p.days {
-		p.schedule(&p.days[i])
-	}
 	return p
 }
 
@@ -239,7 +246,7 @@ func (p *planner) schedule(d *day) {
 	case past:
 		d.kind = Second
 	}
-	if !d.Settled && d.Day <= p.today && p.ahead(d.LastScan) {
+	if !d.Settled && d.Day <= p.today && (d.Asked || p.ahead(d.LastScan)) && d.due.After(p.Now) {
 		d.due = p.Now
 	}
 	if p.unanswered(&d.Window) {

@@ -18,6 +18,7 @@ const Version = 1
 type Header struct {
 	V          int         `json:"v"`
 	Start      window.Day  `json:"start"`              // the first window
+	Origin     *window.Day `json:"origin,omitempty"`   // the first window of the watermark, where a scan has asked for earlier days since
 	Requests   *Requests   `json:"requests,omitempty"` // of the owner that wrote this, for its successor
 	Conditions []Condition `json:"conditions,omitempty"`
 	NoID       int64       `json:"noId,omitempty"`     // events of rows without an id
@@ -25,6 +26,7 @@ type Header struct {
 	Lateness   []int64     `json:"lateness,omitempty"` // schedule.Lateness
 	Reading    *Reading    `json:"reading,omitempty"`
 	Backfill   *Backfill   `json:"backfill,omitempty"` // while there are days that were never read
+	Arrivals   *Arrivals   `json:"arrivals,omitempty"`
 }
 
 // Reading is how Graph has been seen to read the ends of a range (design section 5: four readings). Times and End are empty
@@ -110,6 +112,11 @@ type Window struct {
 	LastScan   *time.Time `json:"lastScan,omitempty"`   // when the last complete scan began
 	Tail       *time.Time `json:"tail,omitempty"`       // when the last scan of its end began, where that is later
 	Settled    *time.Time `json:"settled,omitempty"`
+	Reopened   *time.Time `json:"reopened,omitempty"` // it had settled, and a scan was asked for
+	// Elsewhere are rows whose entry is in another window's ledger: re-dated when this one's was gone, they became new rows there.
+	// ElsewhereRevisions are the revisions that they have here.
+	Elsewhere          int64 `json:"elsewhere,omitempty"`
+	ElsewhereRevisions int64 `json:"elsewhereRevisions,omitempty"`
 
 	segments []segment
 	delta    []byte // entries since the last Records, without header

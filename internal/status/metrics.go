@@ -19,7 +19,8 @@ type Metrics struct {
 	Lag       *prometheus.GaugeVec     // of the open window: seconds since the last complete scan of it began, or the window itself
 	Clock     *prometheus.GaugeVec     // seconds that this machine's clock is behind Graph's, by tenant; negative: ahead
 	Shards    prometheus.Gauge
-	Condition *prometheus.GaugeVec // 1 while it holds
+
+	Conditions *Board
 }
 
 // NewMetrics registers the metrics.
@@ -29,6 +30,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		r.MustRegister(c)
 		return c
 	}
+	condition := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "condition",
+		Help: "1 while a condition holds, of a tenant, or of a shard where the tenant is empty; see the status command."}, []string{"tenant", "shard", "name"})
 	m := &Metrics{
 		Rows:      counter("rows_total", "Rows read from Graph, known ones included.", "tenant"),
 		Events:    counter("events_total", "Events committed.", "tenant"),
@@ -45,10 +48,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "How far this machine's clock is behind Graph's Date, 0 within its second."}, []string{"tenant"}),
 		Shards: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "shards_owned",
 			Help: "Shards that this replica owns and works on."}),
-		Condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pstncalls", Name: "condition",
-			Help: "1 while a condition holds; see the status command."}, []string{"tenant", "name"}),
+		Conditions: &Board{gauge: condition, held: map[held]int{}},
 	}
-	r.MustRegister(m.Commits, m.Phase, m.Lag, m.Clock, m.Shards, m.Condition)
+	r.MustRegister(m.Commits, m.Phase, m.Lag, m.Clock, m.Shards, condition)
 	return m
 }
 
@@ -70,7 +72,6 @@ func (m *Metrics) Forget(tenants []string) {
 		of := prometheus.Labels{"tenant": t}
 		m.Lag.DeletePartialMatch(of)
 		m.Clock.DeletePartialMatch(of)
-		m.Condition.DeletePartialMatch(of)
 	}
 }
 

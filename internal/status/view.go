@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"pstncalls/internal/kafka"
@@ -26,15 +27,21 @@ type View struct {
 
 // Tenant is one tenant.
 type Tenant struct {
-	Tenant     string            `json:"tenant"`
-	Shard      int32             `json:"shard"`
-	Watermark  time.Time         `json:"watermark"` // all calls before it have been read, as far as Graph has shown them
-	Conditions []state.Condition `json:"conditions"`
-	Requests   Requests          `json:"requests"`
-	Lateness   Lateness          `json:"lateness"`
-	Reading    Reading           `json:"reading"`
-	Backfill   *Backfill         `json:"backfill,omitempty"` // while there are days that were never read
-	Windows    []Window          `json:"windows"`            // newest first
+	Tenant     string      `json:"tenant"`
+	Shard      int32       `json:"shard"`
+	Watermark  time.Time   `json:"watermark"` // all calls before it have been read, as far as Graph has shown them
+	Conditions []Condition `json:"conditions"`
+	Requests   Requests    `json:"requests"`
+	Lateness   Lateness    `json:"lateness"`
+	Reading    Reading     `json:"reading"`
+	Backfill   *Backfill   `json:"backfill,omitempty"` // while there are days that were never read
+	Windows    []Window    `json:"windows"`            // newest first
+}
+
+// Condition is a condition as it is shown, with what to do.
+type Condition struct {
+	state.Condition
+	Do string `json:"do"`
 }
 
 // Lateness is how long after a call's start its row was first seen, or seen changed. The quantiles are upper bounds, and of
@@ -98,10 +105,11 @@ type Window struct {
 
 // Shard is one shard and who owns it. Owner is empty if nobody does; Since is then when it was released, null if never claimed.
 type Shard struct {
-	Shard    int32      `json:"shard"`
-	Owner    string     `json:"owner"`
-	Instance string     `json:"instance"`
-	Since    *time.Time `json:"since"`
+	Shard      int32       `json:"shard"`
+	Owner      string      `json:"owner"`
+	Instance   string      `json:"instance"`
+	Since      *time.Time  `json:"since"`
+	Conditions []Condition `json:"conditions"`
 }
 
 // NewView makes the view of a state as it is at now.
@@ -130,7 +138,13 @@ func NewView(sv *kafka.StateView, s schedule.Settings, now time.Time) (*View, er
 		}
 	}
 	for p := range sv.Shards {
-		v.Shards = append(v.Shards, shardView(p, sv.Claims))
+		own, err := state.LoadShard(map[string][]byte{state.ShardKey: sv.Own[p]})
+		if err != nil {
+			return nil, fmt.Errorf("shard %d: %w", p, err)
+		}
+		shard := shardView(p, sv.Claims)
+		shard.Conditions = conditionViews(own.Conditions, now)
+		v.Shards = append(v.Shards, shard)
 	}
 	return v, nil
 }
@@ -153,11 +167,11 @@ func tenantView(t *state.Tenant, s schedule.Settings, now time.Time) Tenant {
 }
 
 // conditionViews leaves out what has been shown for long enough: its owner may not be there to end it.
-func conditionViews(cs []state.Condition, now time.Time) []state.Condition {
-	out := []state.Condition{}
+func conditionViews(cs []state.Condition, now time.Time) []Condition {
+	out := []Condition{}
 	for _, c := range cs {
 		if c.Until == nil || c.Until.After(now) {
-			out = append(out, c)
+			out = append(out, Condition{c, strings.ReplaceAll(DefinitionOf(c.Name).Do, "`", "")})
 		}
 	}
 	return out

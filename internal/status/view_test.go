@@ -222,7 +222,7 @@ func TestViewOfConditions(t *testing.T) {
 	w.tenant.SetHeader(func(h *state.Header) {
 		h.Conditions = []state.Condition{{Name: "lasts"}, {Name: "over", Until: &over}, {Name: "shown", Until: &later}}
 	})
-	want := []state.Condition{{Name: "lasts"}, {Name: "shown", Until: &later}}
+	want := []Condition{{Condition: state.Condition{Name: "lasts"}}, {Condition: state.Condition{Name: "shown", Until: &later}}}
 	if diff := cmp.Diff(want, w.view().Conditions); diff != "" {
 		t.Error(diff)
 	}
@@ -273,7 +273,8 @@ func TestViewJSON(t *testing.T) {
 	healthy := newWorld(t, "fabrikam", "2026-11-20")
 	all := w.commit()
 	maps.Copy(all, healthy.commit())
-	v, err := NewView(&kafka.StateView{Shards: 3, State: all,
+	shard := []byte(`{"v":1,"conditions":[{"name":"fenced-repeatedly","since":"2026-11-20T11:00:00Z","sentence":"why"},{"name":"over","until":"2026-11-20T11:00:00Z"}]}`)
+	v, err := NewView(&kafka.StateView{Shards: 3, State: all, Own: map[int32][]byte{1: shard},
 		Claims: map[int32]kafka.Claim{1: {Host: "a", Instance: "a-1", At: proved}, 2: {Host: "b", Instance: "b-1", At: proved, Released: &now}}}, settings, now)
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +290,7 @@ func TestViewJSON(t *testing.T) {
 
 const goldenJSON = `{"tenants":[
 {"tenant":"contoso","shard":0,"watermark":"2026-11-11T00:00:00Z",
-"conditions":[{"name":"graph-unreadable","since":"2026-11-20T11:55:00Z","sentence":"403"}],"requests":{"lastMinute":2,"limit":45,"at":"2026-11-20T11:55:00Z"},
+"conditions":[{"name":"graph-unreadable","since":"2026-11-20T11:55:00Z","sentence":"403","do":"look at the sentence if it lasts: network, proxy, endpoint, or Microsoft's service health"}],"requests":{"lastMinute":2,"limit":45,"at":"2026-11-20T11:55:00Z"},
 "lateness":{"rows":80,"p50":"3h1m0s","p90":"3h59m0s","p99":"58h40m0s"},
 "reading":{"times":"honoured","end":"unknown","timesProved":"2026-11-20T11:00:00Z","endProved":null},
 "backfill":{"daysRead":9,"daysLeft":1,"pages":3,"rows":9,"rowsPerSecond":0,"secondsLeft":366},
@@ -308,9 +309,9 @@ const goldenJSON = `{"tenants":[
 "windows":[
 {"from":"2026-11-20","to":"2026-11-21","state":"open","rows":0,"revisions":0,"rejects":0,"vanished":0,"pages":0,"scans":0,"lastScan":null,"nextScan":"2026-11-20T00:00:00Z"}]}],
 "shards":[
-{"shard":0,"owner":"","instance":"","since":null},
-{"shard":1,"owner":"a","instance":"a-1","since":"2026-11-20T11:00:00Z"},
-{"shard":2,"owner":"","instance":"","since":"2026-11-20T12:00:00Z"}]}`
+{"shard":0,"owner":"","instance":"","since":null,"conditions":[]},
+{"shard":1,"owner":"a","instance":"a-1","since":"2026-11-20T11:00:00Z","conditions":[{"name":"fenced-repeatedly","since":"2026-11-20T11:00:00Z","sentence":"why","do":"look for a second set-up with the same KAFKA_GROUP and state topic that is in no group with this one, for brokers that take longer than 20 s, and for frozen machines"}]},
+{"shard":2,"owner":"","instance":"","since":"2026-11-20T12:00:00Z","conditions":[]}]}`
 
 func TestHandler(t *testing.T) {
 	r := prometheus.NewRegistry()

@@ -128,7 +128,7 @@ func (l *eventLog) newest(ctx context.Context, tenant string, days window.Range)
 				return err
 			}
 			h, err := schema.ParseHeaders(rec.Headers)
-			if err != nil || h.TenantID != tenant {
+			if err != nil || h.TenantID != tenant || h.Commit <= l.forgotten[tenant] {
 				continue
 			}
 			call, err := schema.Decode(rec.Value)

@@ -34,6 +34,7 @@ type Report struct {
 	Records int64     `json:"records"` // that were read
 	Foreign int64     `json:"foreign"` // of them: no event of this program
 	First   []Foreign `json:"firstForeign,omitempty"`
+	Past    int64     `json:"forgotten,omitempty"` // of them: of tenants that have been forgotten since
 	Verdict Verdict   `json:"verdict"`
 }
 
@@ -109,7 +110,7 @@ func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Opti
 	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}
-	r := &Report{Records: counted.records, Foreign: counted.foreign, First: counted.first}
+	r := &Report{Records: counted.records, Foreign: counted.foreign, First: counted.first, Past: counted.past}
 	r.Tenants = judge(evidence{tenants, counted.tally, view.Marks, now, view.Shards, counted.removed, err != nil}, o.wanted)
 	if err != nil {
 		r.end(fmt.Sprintf("interrupted after %d of %d offsets of the events topic: no day is proved before all have been read", counted.read, counted.of))
@@ -170,18 +171,30 @@ type eventLog struct {
 	view        *kafka.StateView
 	topic       string
 	from, until map[int32]int64
-	cut         map[int32]bool  // partitions whose first events are gone
-	starts      map[int32]int64 // where the partitions begin
-	removed     time.Time       // of the oldest event that is left where some were removed since the log was opened
+	cut         map[int32]bool   // partitions whose first events are gone
+	forgotten   map[string]int64 // by tenant: the commit up to which its events count for nothing
+	starts      map[int32]int64  // where the partitions begin
+	removed     time.Time        // of the oldest event that is left where some were removed since the log was opened
 }
 
 func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
+	return openTopic(ctx, c, c.Topics().Events, view)
+}
+
+func openTopic(ctx context.Context, c *kafka.Cluster, topic string, view *kafka.StateView) (*eventLog, error) {
 	r, err := c.NewReader()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	l := &eventLog{c: c, view: view, topic: c.Topics().Events, from: map[int32]int64{}, cut: map[int32]bool{}}
+	l := &eventLog{c: c, view: view, topic: topic, from: map[int32]int64{}, cut: map[int32]bool{}, forgotten: map[string]int64{}}
+	for key := range view.State {
+		if tenant, ok := state.TenantOf(key); ok && l.forgotten[tenant] == 0 {
+			if l.forgotten[tenant], err = state.Forgotten(tenant, view.State); err != nil {
+				return nil, &StateError{err}
+			}
+		}
+	}
 	id, err := r.TopicID(ctx, l.topic)
 	if err != nil {
 		return nil, err
@@ -211,7 +224,7 @@ type count struct {
 // count recounts all partitions, each with a reader of its own.
 func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 	var read atomic.Int64
-	sum := count{tally: newTally(l.view.Shards)}
+	sum := count{tally: newTally(l.view.Shards, l.forgotten)}
 	for p, end := range l.until {
 		sum.of += max(0, end-l.from[p])
 	}
@@ -219,7 +232,7 @@ func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 	defer stop()
 	var mu sync.Mutex
 	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
-		t, oldest := newTally(l.view.Shards), time.Time{}
+		t, oldest := newTally(l.view.Shards, l.forgotten), time.Time{}
 		at := l.from[p]
 		var failed error
 		for rec, err := range recs {
@@ -298,13 +311,13 @@ func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) 
 	}
 	var mu sync.Mutex
 	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
-		parser := newParser(l.view.Shards)
+		parser := newParser(l.view.Shards, l.forgotten)
 		for rec, err := range recs {
 			if err != nil {
 				return err
 			}
 			e, err := parser.parse(&rec)
-			if err != nil || !differs[e.dayKey] {
+			if err != nil || e.forgotten || !differs[e.dayKey] {
 				continue
 			}
 			mu.Lock()
