@@ -40,8 +40,9 @@ are a contract:
   clock       this machine's, against Graph's
   brokers versions topics acls   Kafka
   registry    whether the schema fits what the subject holds
-  state       whose it is, and whether it goes with the topics
-  setup       of each tenant: what a changed API version, endpoint or privacy rule would publish again
+  state       whose it is, whether it goes with the topics, and whether this version can read it
+  setup       what run makes of a set-up that is another than the one that the state comes from: API version, endpoint, privacy rules,
+              partitions, registry, tenants, POLL_START, POLL_LOOKBACK
 
 Example:
   AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET_FILE=/run/secrets/graph KAFKA_BROKERS=kafka:9092 producer check
@@ -167,6 +168,10 @@ type checker struct {
 	kafka *config.Config // nil: those of Kafka have, too
 	src   *sources
 	dates *dates
+	left  *left // nil: there is no state to compare with
+
+	mu    sync.Mutex
+	shown map[string]graphDay // by tenant
 }
 
 const mistaken = "the variables have mistakes"
@@ -218,6 +223,9 @@ func (c *checker) all(ctx context.Context) {
 	wg.Go(func() { c.brokers(bounded) })
 	wg.Go(func() { c.registry(bounded) })
 	wg.Wait()
+	if c.left != nil {
+		c.compare(time.Now())
+	}
 }
 
 // registry is what schema --check does.

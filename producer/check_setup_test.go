@@ -59,13 +59,14 @@ func TestCheckSetup(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w := newCheckWorld(t)
+	today := window.Of(time.Now())
 	w.sim = graphfake.New(graphfake.Config{Seed: 1, RequestsPerMinute: -1,
 		Tenants: []graphfake.TenantConfig{{ID: "contoso", RowsPerDay: 20, Flat: true, From: time.Now().Add(-72 * time.Hour), To: time.Now()}}})
 	plain, other := httptest.NewServer(w.sim), httptest.NewServer(w.sim)
 	defer plain.Close()
 	defer other.Close()
 	base := map[string]string{"GRAPH_AUTH": "none", "GRAPH_ENDPOINT": plain.URL, "GRAPH_TENANTS": "contoso", "GRAPH_REQUESTS_PER_MINUTE": "10000",
-		"KAFKA_BROKERS": w.broker.ListenAddrs()[0], "POLL_START": "72h", "ADMIN_ADDR": "127.0.0.1:0"}
+		"KAFKA_BROKERS": w.broker.ListenAddrs()[0], "POLL_START": "72h", "POLL_LOOKBACK": "24h", "ADMIN_ADDR": "127.0.0.1:0"}
 	var environ []string
 	for name, value := range base {
 		environ = append(environ, name+"="+value)
@@ -79,7 +80,8 @@ func TestCheckSetup(t *testing.T) {
 	for ctx.Err() == nil {
 		var v status.View
 		if code, stdout, _ := invoke(ctx, environ, "", "status", "--json"); code == exitDone && json.Unmarshal([]byte(stdout), &v) == nil && len(v.Tenants) == 1 &&
-			slices.ContainsFunc(v.Tenants[0].Windows, func(w status.Window) bool { return w.State == status.Waiting && w.Rows > 0 }) {
+			slices.ContainsFunc(v.Tenants[0].Windows, func(w status.Window) bool { return w.State == status.Waiting && w.Rows > 0 }) &&
+			slices.ContainsFunc(v.Tenants[0].Windows, func(w status.Window) bool { return w.State == status.Settled && w.Rows > 0 }) {
 			break
 		}
 		time.Sleep(20 * time.Millisecond) // run is another process in real life: there is nothing to wait on
@@ -103,7 +105,16 @@ func TestCheckSetup(t *testing.T) {
 		subject string
 		want    string
 	}{
-		{"nothing", nil, "contoso", "ok: endpoint and API version are those of its newest events or scan; under which privacy rules"},
+		{"nothing", nil, "contoso", "ok: endpoint and API version are those of its newest events or scan; 20 of the 20 rows of "},
+		{"privacy rules", map[string]string{"PRIVACY_FIELDS": "callerNumber=mask"}, "contoso", "warning: other privacy rules, it seems (20 of the 20 rows of "},
+		{"privacy rules: what to do", map[string]string{"PRIVACY_FIELDS": "callerNumber=mask"}, "contoso", "otherwise set PRIVACY_FIELDS and PRIVACY_HASH_KEY back"},
+		{"an earlier start", map[string]string{"POLL_START": "240h"}, "contoso", "warning: POLL_START is for new tenants: it says " + (today - 10).String()},
+		{"an earlier start: what to do", map[string]string{"POLL_START": "240h"}, "contoso", "scan --from " + (today - 10).String() + " reads them"},
+		{"a later start", map[string]string{"POLL_START": "24h"}, "contoso", "ok: "},
+		{"a longer lookback", map[string]string{"POLL_LOOKBACK": "168h"}, "contoso", "settled under a shorter POLL_LOOKBACK than 168h0m0s: settled they stay"},
+		{"a longer lookback: what to do", map[string]string{"POLL_LOOKBACK": "168h"}, "contoso", " --to " + (today - 1).String() + " reads them once more"},
+		{"a shorter lookback", map[string]string{"POLL_LOOKBACK": "1h"}, "contoso", "ok: "},
+		{"a registry", map[string]string{"SCHEMA_REGISTRY_URL": w.reg.url}, "contoso", "warning: SCHEMA_REGISTRY_URL is set, and its newest events are in Avro's single-object encoding"},
 		{"API version", map[string]string{"GRAPH_API_VERSION": "v1.0"}, "contoso", "warning: API version v1.0 instead of beta: of the "},
 		{"API version: what to do", map[string]string{"GRAPH_API_VERSION": "v1.0"}, "contoso", "otherwise set GRAPH_API_VERSION=beta back"},
 		{"endpoint", map[string]string{"GRAPH_ENDPOINT": other.URL}, "contoso", "warning: another endpoint than " + plain.URL + ": of the"},
@@ -114,8 +125,12 @@ func TestCheckSetup(t *testing.T) {
 			w.t, w.environ = t, maps.Clone(base)
 			maps.Copy(w.environ, tc.change)
 			fs := w.check(ctx)
-			if got := of(fs, "setup", tc.subject); len(got) != 1 || !strings.Contains(got[0], tc.want) {
+			got := of(fs, "setup", tc.subject)
+			if !slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, tc.want) }) {
 				t.Errorf("got %q, want %q", got, tc.want)
+			}
+			if others := slices.DeleteFunc(got, func(line string) bool { return strings.HasPrefix(line, "ok: ") || strings.Contains(line, tc.want) }); len(others) > 0 {
+				t.Errorf("of something else: %q", others)
 			}
 			if strings.Contains(tc.name, "version") && !strings.Contains(of(fs, "setup", "contoso")[0], " days that have not settled") {
 				t.Errorf("%q", of(fs, "setup", "contoso"))
@@ -125,6 +140,26 @@ func TestCheckSetup(t *testing.T) {
 	w.t = t
 	if after := w.ends(); !maps.Equal(before, after) || fenced.Load() > 0 || len(before) == 0 {
 		t.Errorf("the topics ended at %v, now at %v; %d requests that only a producer makes", before, after, fenced.Load())
+	}
+
+	// The events topic with more partitions; the state topic with more is refused: TestCheckBrokenSetups.
+	w.environ = maps.Clone(base)
+	w.partitions("pstn-calls", 8)
+	if got := of(w.check(ctx), "setup", "pstn-calls"); len(got) != 1 || !strings.HasPrefix(got[0], "warning: it has 8 partitions, and had 6 at the first start: run goes on") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// partitions gives a topic more of them.
+func (w *checkWorld) partitions(topic string, n int) {
+	w.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker.ListenAddrs()...))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	if resp, err := kadm.NewClient(cl).UpdatePartitions(w.t.Context(), n, topic); err != nil || resp.Error() != nil {
+		w.t.Fatal(err, resp.Error())
 	}
 }
 

@@ -41,7 +41,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		runCommand(), demoCommand(), checkCommand(), statusCommand(), verifyCommand(), tailCommand(), schemaCommand(), simulateCommand(), healthCommand(), versionCommand(),
+		runCommand(), demoCommand(), checkCommand(), statusCommand(), verifyCommand(), scanCommand(), forgetCommand(), tailCommand(), schemaCommand(), simulateCommand(), healthCommand(), versionCommand(),
 	}
 }
 

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"pstncalls/internal/config"
+	"pstncalls/internal/state"
 	"pstncalls/internal/status"
 )
 
@@ -81,5 +83,19 @@ func TestReadmeConditions(t *testing.T) {
 	got := between(t, readme(t), "<!-- conditions: status.Definitions -->", "<!-- end of conditions -->")
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("README.md, conditions: -want +got\n%s\nthe table as it should be:\n%s", d, want)
+	}
+}
+
+// The README's table of versions ends with the formats of this one, and what each version left behind is in the tree.
+func TestReadmeVersions(t *testing.T) {
+	part := between(t, readme(t), "### Versions", "Rolling back:")
+	rows := regexp.MustCompile(`(?m)^\| (\d+\.\d+\.\d+)[^|]* \| (\d+) \|`).FindAllStringSubmatch(part, -1)
+	if len(rows) == 0 || rows[len(rows)-1][2] != strconv.Itoa(state.Version) {
+		t.Fatalf("README.md, versions: %q, and the state's format is %d", rows, state.Version)
+	}
+	for _, r := range rows {
+		if _, err := os.Stat("testdata/state-" + r[1] + ".jsonl"); err != nil {
+			t.Errorf("version %s: %v: write it with TestMakeGolden", r[1], err)
+		}
 	}
 }

@@ -80,11 +80,14 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := prove(ctx, e, cluster, cfg, o, *withGraph, *rate)
+	r, failed := prove(ctx, e, cluster, cfg, o, *withGraph, *rate)
 	switch {
-	case err != nil && ctx.Err() == nil:
-		return err
-	case err != nil && r == nil:
+	case failed != nil && ctx.Err() != nil:
+		failed = nil // the report says that it was interrupted
+	case failed != nil && r == nil:
+		return failed
+	}
+	if r == nil {
 		r = &verify.Report{Tenants: []verify.Tenant{}, Partial: "interrupted before any event was read", Verdict: verify.Verdict{Partial: true}}
 	}
 	if *asJSON {
@@ -97,14 +100,21 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
-	if !r.Verdict.OK() {
+	if failed == nil && !r.Verdict.OK() {
 		return errSaid
 	}
-	return nil
+	return failed
 }
 
-// prove returns with an error of ctx what was found by then; nil is nothing.
+// prove returns with an error what was found by then; nil is nothing.
 func prove(ctx context.Context, e env, cluster *kafka.Cluster, cfg *config.Config, o verify.Options, withGraph bool, rate int) (*verify.Report, error) {
+	var g verify.GraphOptions
+	if withGraph { // what is wrong with its variables is found now, and not when all events have been read
+		var err error
+		if g, err = graphOptions(e, cfg, rate); err != nil {
+			return nil, err
+		}
+	}
 	view, err := readState(ctx, cluster)
 	if err != nil {
 		return nil, err
@@ -121,24 +131,24 @@ func prove(ctx context.Context, e env, cluster *kafka.Cluster, cfg *config.Confi
 	case err != nil && ctx.Err() == nil:
 		return nil, topicError(err, "events topic", cluster.Topics().Events, "KAFKA_EVENTS_TOPIC")
 	case err == nil && withGraph:
-		err = compareWithGraph(ctx, e, cfg, cluster, view, rate, r)
+		err = verify.Graph(ctx, cluster, view, g, r)
 	}
 	return r, err
 }
 
-// compareWithGraph adds to a report what Graph shows of its days.
-func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *kafka.Cluster, view *kafka.StateView, rate int, r *verify.Report) error {
+// graphOptions says how Graph is read.
+func graphOptions(e env, cfg *config.Config, rate int) (verify.GraphOptions, error) {
 	cfg.Graph.RequestsPerMinute = rate // a budget of this command's own, beside that of the running producer
 	log := newLog(cfg.Log, e.stderr)
 	src, err := newSources(cfg, clock.System, status.NewMetrics(prometheus.NewRegistry()), log)
 	if err != nil {
-		return err
+		return verify.GraphOptions{}, err
 	}
 	privacy, err := privacyOf(cfg)
 	if err != nil {
-		return err
+		return verify.GraphOptions{}, err
 	}
-	return verify.Graph(ctx, cluster, view, verify.GraphOptions{
+	return verify.GraphOptions{
 		Pager: func(tenant string) (verify.Pager, error) {
 			s, err := src.source(tenant)
 			return s.Pager, err
@@ -152,7 +162,7 @@ func compareWithGraph(ctx context.Context, e env, cfg *config.Config, cluster *k
 		Said: func(tenant string, err error, wait time.Duration) {
 			log.Warn("Graph is asked again", "tenant", tenant, "wait", wait.Round(time.Second).String(), "error", err)
 		},
-	}, r)
+	}, nil
 }
 
 // daysBetween reads --from and --to: half-open, UTC midnights; nil where neither is given.
@@ -240,6 +250,9 @@ func printReport(w io.Writer, r *verify.Report, all bool) error {
 		for _, f := range r.First {
 			fmt.Fprintf(&b, "  partition %d, offset %d: %s\n", f.Partition, f.Offset, f.Why)
 		}
+	}
+	if r.Past > 0 {
+		fmt.Fprintf(&b, "%d events are of tenants that have been forgotten since; they go when retention removes them\n", r.Past)
 	}
 	if r.Partial != "" {
 		fmt.Fprintf(&b, "partial: %s\n", r.Partial)

@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/importtest": {},
 
 	"internal/poller": {"internal/clock", "internal/graph", "internal/kafka", "internal/row", "internal/schedule", "internal/state",
-		"internal/status", "internal/window", "schema"},
+		"internal/status", "internal/verify", "internal/window", "schema"},
 	"internal/verify": {"internal/clock", "internal/graph", "internal/kafka", "internal/row", "internal/state", "internal/window", "schema"},
 	"internal/status": {"internal/kafka", "internal/schedule", "internal/state", "internal/window"},
 

@@ -34,6 +34,19 @@ type Meta struct {
 	At               time.Time        `json:"at"`
 }
 
+// Begun returns, by partition of the events topic, where the state's events begin.
+func (m *Meta) Begun() (map[int32]int64, error) {
+	out := map[int32]int64{}
+	for p, o := range m.EventsEnd {
+		n, err := strconv.ParseInt(p, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("meta: partition %q of the events topic: %w", p, err)
+		}
+		out[int32(n)] = o
+	}
+	return out, nil
+}
+
 // Claim says who owned a shard from when. It is the first record of a session, and the last one of a session that ended in order.
 type Claim struct {
 	V        int        `json:"v"`
@@ -65,7 +78,7 @@ func decode(topic, key string, value []byte, into any) error {
 	case v.V < 1:
 		err = errors.New("it has no format version")
 	case v.V > formatVersion:
-		return refuse(fmt.Sprintf("it has format %d, written by a newer version of this program, which reads up to %d", v.V, formatVersion), "run the newer version")
+		return refuse(fmt.Sprintf("it has format %d, and this version reads up to %d: it was written by a newer version of this program", v.V, formatVersion), newerMend)
 	default:
 		err = json.Unmarshal(value, into)
 	}
@@ -74,6 +87,9 @@ func decode(topic, key string, value []byte, into any) error {
 	}
 	return nil
 }
+
+// newerMend is said of a record of package state as well.
+const newerMend = "run that version, which goes on where it was; to stay with this one, start anew with a state topic of another name and POLL_FRESH_START=true, which publishes all calls since POLL_START once more"
 
 func encode(v any) []byte {
 	b, err := json.Marshal(v)

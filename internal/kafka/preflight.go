@@ -30,7 +30,7 @@ const (
 
 // Finding is one line of a preflight.
 type Finding struct {
-	Check    string // brokers, versions, topics, acls, state: the words are a contract with scripts
+	Check    string // brokers, versions, topics, acls, state, setup: the words are a contract with scripts
 	Subject  string
 	Result   Result
 	Sentence string
@@ -147,7 +147,7 @@ func (p *preflight) refusal(check, subject string, err error) {
 		}
 		p.found(Failed, check, subject, reason, r.Mend)
 	case errors.As(err, &f):
-		p.found(Failed, check, subject, fmt.Sprintf("it belongs to the group %s, not to %s", f.Owner, f.Ours),
+		p.found(Failed, check, subject, fmt.Sprintf("it belongs to the group %s, not to %s: run ends with exit code 3", f.Owner, f.Ours),
 			"set KAFKA_GROUP="+f.Owner+", or give this set-up topics of its own (KAFKA_EVENTS_TOPIC, KAFKA_STATE_TOPIC)")
 	default:
 		p.blind(check, subject, Explain(err))
@@ -253,6 +253,11 @@ func (p *preflight) state(ctx context.Context, freshStart bool) {
 	if s, err := p.survey(ctx, freshStart); err != nil {
 		p.refusal("state", name, err)
 	} else if !s.virgin {
+		events := p.topic(p.c.cfg.Topics.Events)
+		if was, is := s.first.EventsPartitions, int32(len(events.Partitions)); was != is {
+			p.found(Warning, "setup", p.c.cfg.Topics.Events, fmt.Sprintf("it has %d partitions, and had %d at the first start: run goes on and publishes nothing twice, but a key may be on another partition now, so there is no order between a row's revisions from before and after", is, was),
+				"nothing; readers take a row's highest revision, whatever the order")
+		}
 		p.found(Fine, "state", name, "it belongs to the group "+p.c.cfg.Group+" and to these topics: run goes on from it", "")
 	} else if freshStart {
 		p.found(Warning, "state", name, "it is empty, and POLL_FRESH_START=true: whatever the events topic holds, everything since POLL_START is published", "set POLL_FRESH_START=false after the first start")

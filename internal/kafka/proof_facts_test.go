@@ -150,7 +150,7 @@ func TestReadOn(t *testing.T) {
 		if round > 0 {
 			recs = append(recs, kafka.Record{Key: fmt.Append(nil, "k", round-1)})
 		}
-		if err := s.Release(recs); err != nil {
+		if err := s.Release(recs, nil); err != nil {
 			t.Fatal(err)
 		}
 		s.Close()

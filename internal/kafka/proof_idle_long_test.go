@@ -66,7 +66,7 @@ func TestLongIdle(t *testing.T) {
 		prepared(t, c)
 		s, _ := open(t, c, 0)
 		commit(t, s, batch(s, "before"))
-		if err := s.Release(nil); err != nil {
+		if err := s.Release(nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		s.Close()

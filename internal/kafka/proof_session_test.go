@@ -90,7 +90,7 @@ func TestOpenReadsTheState(t *testing.T) {
 	}
 	commit(t, s, kafka.Batch{State: []kafka.Record{rec("a", "1"), rec("b", "1")}, At: time.Now()})
 	commit(t, s, kafka.Batch{State: []kafka.Record{rec("a", "2"), {Key: []byte("b")}, rec("c", "1")}, At: time.Now()})
-	if err := s.Release([]kafka.Record{rec("d", "1")}); err != nil {
+	if err := s.Release([]kafka.Record{rec("d", "1")}, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, snap = open(t, as(t, c, "second"), 1)
@@ -195,7 +195,7 @@ func TestLook(t *testing.T) {
 	c := newCluster(t)
 	prepared(t, c)
 	s, _ := open(t, c, 0)
-	if err := s.Release(nil); err != nil {
+	if err := s.Release(nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	var last kafka.Look

@@ -21,6 +21,7 @@ type Reader struct {
 	cl      *kgo.Client
 	adm     *kadm.Client
 	leaders map[string]topicLeaders
+	wait    time.Duration // how long a broker may hold a Fetch that finds nothing
 }
 
 type topicLeaders struct {
@@ -34,7 +35,7 @@ func (c *Cluster) NewReader() (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{cl: cl, adm: kadm.NewClient(cl), leaders: map[string]topicLeaders{}}, nil
+	return &Reader{cl: cl, adm: kadm.NewClient(cl), leaders: map[string]topicLeaders{}, wait: fetchWait}, nil
 }
 
 // Close frees the reader's connections.
@@ -44,8 +45,8 @@ func (r *Reader) Close() { r.cl.Close() }
 const Forever = int64(1) << 62
 
 const (
-	fetchWait     = 250 * time.Millisecond // how long a broker may hold a Fetch that finds nothing
-	fetchMaxBytes = 4 << 20                // several partitions are read at once
+	fetchWait     = 250 * time.Millisecond
+	fetchMaxBytes = 4 << 20 // several partitions are read at once
 	retryPause    = 250 * time.Millisecond
 )
 
@@ -119,7 +120,7 @@ func (r *Reader) fetch(ctx context.Context, topic string, partition int32, pos i
 		return nil, pos, kerr.LeaderNotAvailable
 	}
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis = int32(fetchWait.Milliseconds())
+	req.MaxWaitMillis = int32(r.wait.Milliseconds())
 	req.MinBytes = 1
 	req.MaxBytes = fetchMaxBytes
 	req.IsolationLevel = 1 // read_committed

@@ -53,6 +53,8 @@ type Snapshot struct {
 	Meta  *Meta
 	// Layout is what the topics are now: not what they were when the process began.
 	Layout Layout
+	// Next is the offset behind our claim: what signals have been written since.
+	Next int64
 	// Previous is the claim before ours; nil on the first start, and where compaction has removed it already.
 	Previous *Claim
 }
@@ -155,7 +157,7 @@ func (s *Session) claimAndRead(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	defer r.Close()
-	snap := &Snapshot{State: map[string][]byte{}, Layout: s.layout}
+	snap := &Snapshot{State: map[string][]byte{}, Layout: s.layout, Next: offset + 1}
 	// The claim is the barrier: it is a record, so it is delivered, where control records and aborted ones never are. A newer
 	// claim under the same key may have compacted it away: then something at a higher offset ends the read.
 	// Guard: claim barrier. Taken out: TestOpenReadsBehindAnOpenTransaction, TestOpenReadsUpToItsFence.
@@ -319,13 +321,13 @@ func (s *Session) Commit(b Batch) error {
 
 // Release is the last commit of a session that ends in order: the successor need not take this one for crashed. A crash before it,
 // or in it, costs the successor its politeness; none after it costs anything.
-func (s *Session) Release(state []Record) error {
+func (s *Session) Release(state, watermarks []Record) error {
 	now := time.Now().UTC()
 	claim := s.claim
 	claim.Released = &now
 	state = append(state, Record{Key: []byte(claimPrefix + s.c.cfg.Group), Value: encode(claim)})
 	s.c.cfg.Observer.Reached(s.shard, AtRelease)
-	if err := s.Commit(Batch{State: state, At: now}); err != nil {
+	if err := s.Commit(Batch{State: state, Watermarks: watermarks, At: now}); err != nil {
 		return err
 	}
 	s.c.cfg.Observer.Reached(s.shard, AtReleased)
@@ -479,21 +481,4 @@ func (s *Session) abort() {
 func (s *Session) die(err error) error {
 	s.dead = err
 	return err
-}
-
-// partitioner puts state records where they belong (their partition is the shard) and all others where Java's default
-// partitioner would: murmur2 of the key, so that Kafka Streams can join on it.
-type partitioner struct{ state string }
-
-func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
-	if topic == p.state {
-		return kgo.ManualPartitioner().ForTopic(topic)
-	}
-	return kgo.StickyKeyPartitioner(nil).ForTopic(topic)
-}
-
-// ShardOf returns the shard of a tenant: murmur2 of its name over the partitions of the state topic.
-func ShardOf(tenant string, partitions int32) int32 {
-	r := &kgo.Record{Key: []byte(tenant)}
-	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(r, int(partitions)))
 }

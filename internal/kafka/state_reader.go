@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -109,13 +108,11 @@ func (v *StateView) take(topic string, p int32, rec Record) error {
 		}
 		v.groups[p] = m.Group
 		v.Group, v.Events = m.Group, m.TopicIDs.Events
-		for q, o := range m.EventsEnd {
-			n, err := strconv.ParseInt(q, 10, 32)
-			if err != nil {
-				return fmt.Errorf("meta: partition %q of the events topic: %w", q, err)
-			}
-			v.Begun[int32(n)] = o
+		begun, err := m.Begun()
+		if err != nil {
+			return err
 		}
+		maps.Copy(v.Begun, begun)
 	case strings.HasPrefix(key, claimPrefix):
 		var cl Claim
 		if err := decode(topic, key, rec.Value, &cl); err != nil {

@@ -66,6 +66,7 @@ func (b *batch) page(f fetched) {
 			b.event(t, r, d)
 			t.late(r, seen.Day, now)
 			sc.note(seen.Day)
+			b.s.credit(t, seen.Day, d.Revision)
 			c.events++
 			if d.Revision > 0 {
 				c.revisions++

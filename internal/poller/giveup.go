@@ -91,6 +91,9 @@ func (s *session) giveUp(sc *scan, f fetched) string {
 	}
 	u.until, u.why = now.Add(held), f.err.Error()
 	s.sayUnanswered(t)
+	if refused {
+		s.refuseDay(t, sc.rng.From, u.why)
+	}
 	return "other days, for " + held.String()
 }
 

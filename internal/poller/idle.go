@@ -2,15 +2,19 @@ package poller
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"pstncalls/internal/clock"
+	"pstncalls/internal/kafka"
 	"pstncalls/internal/state"
 	"pstncalls/internal/status"
 )
 
 // idle is the turn of a shard for which no tenant is configured: there is nothing to own. But where its state has tenants, that is
-// said in their records, once.
+// said in their records, once; and signals are answered.
 func (p *Poller) idle(ctx context.Context, shard int32, changed <-chan struct{}) error {
 	part := p.cfg.Metrics.Conditions.Part()
 	defer part.Forget()
@@ -25,30 +29,51 @@ func (p *Poller) idle(ctx context.Context, shard int32, changed <-chan struct{})
 		case <-here.Done():
 		}
 	})
-	records, err := p.cfg.Cluster.ReadShard(here, shard, state.IsTenant)
+	records, next, err := p.cfg.Cluster.ReadShard(here, shard, ofInterest)
 	for failures := 1; err != nil && here.Err() == nil; failures++ { // that Kafka is away, the group says
 		p.cfg.Log.Debug("the state of a shard without tenants cannot be read", "shard", shard, "error", err)
 		if clock.Sleep(here, clock.System, backoff(minBackoff, maxBackoff, failures)) == nil {
-			records, err = p.cfg.Cluster.ReadShard(here, shard, state.IsTenant)
+			records, next, err = p.cfg.Cluster.ReadShard(here, shard, ofInterest)
 		}
 	}
-	strangers, fresh := state.Strangers(func(string) bool { return false }, records), false
+	strangers := state.Strangers(func(string) bool { return false }, records)
+	fresh := slices.ContainsFunc(slices.Collect(maps.Keys(records)), isSignal)
 	for _, st := range strangers {
 		fresh = fresh || find(st.Header.Conditions, status.TenantUnconfigured) < 0
 	}
 	if fresh && here.Err() == nil {
-		if err := p.note(ctx, shard); err != nil {
-			return err
-		}
+		return p.note(ctx, shard) // and the shard is looked at anew
 	}
 	for _, st := range strangers {
 		part.Show(status.Subject{Tenant: st.ID, Shard: shard}, status.TenantUnconfigured)
+	}
+	for sig, err := range p.cfg.Cluster.Signals(here, shard, next) {
+		switch {
+		case here.Err() != nil:
+		case err != nil:
+			return err
+		case sig.Value != nil && !answered(sig):
+			return p.note(ctx, shard)
+		}
 	}
 	<-here.Done()
 	return nil
 }
 
-// note owns the shard for as long as it takes to say that its tenants are polled by nobody.
+func ofInterest(key string) bool { return state.IsTenant(key) || isSignal(key) }
+
+func isSignal(key string) bool { return strings.HasPrefix(key, kafka.SignalPrefix) }
+
+// answered reports whether a signal's record is the last word of an owner.
+func answered(sig kafka.Signal) bool {
+	s, err := state.DecodeSignal(sig.ID, sig.Value)
+	return err == nil && s.Answer != ""
+}
+
+// Answer owns a shard that nobody works on for as long as it takes to answer its signals: what a command does where no producer runs.
+func (p *Poller) Answer(ctx context.Context, shard int32) error { return p.note(ctx, shard) }
+
+// note owns the shard for as long as it takes to say that its tenants are polled by nobody, and to answer signals.
 func (p *Poller) note(ctx context.Context, shard int32) error {
 	sess, snap, err := p.cfg.Cluster.Open(ctx, shard)
 	if err != nil {

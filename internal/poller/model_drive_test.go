@@ -3,6 +3,7 @@
 package poller_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pstncalls/internal/graphfake"
+	"pstncalls/internal/kafka"
+	"pstncalls/internal/state"
+	"pstncalls/internal/window"
 )
 
 // live plays the history through: rows from before birth first, then the pollers, until all has settled.
@@ -73,6 +77,8 @@ func (m *model) do(o op) {
 		m.others.Go(func() { m.overlap(o) })
 	case opLook:
 		m.others.Go(m.look)
+	case opScan:
+		m.others.Go(func() { m.scan(o) })
 	case opClock:
 		m.count(o.kind)
 		m.offs.Store(int64(o.by))
@@ -137,6 +143,24 @@ func (m *model) overlap(o op) {
 	m.overlaps = append(m.overlaps, interval{from: from, to: time.Now().Add(time.Minute)})
 	m.mu.Unlock()
 	m.disturbed(from, time.Now().Add(5*time.Minute))
+}
+
+// scan asks for days; whether they have settled is chance.
+func (m *model) scan(o op) {
+	r := window.Range{From: m.day(o.day), To: m.day(o.arg)}
+	c, err := m.cluster(nil)
+	if err == nil {
+		sig := state.Signal{Kind: state.SignalScan, Tenant: tenant, Given: time.Now(), By: "model", Range: &r}
+		_, err = c.Signal(context.Background(), kafka.ShardOf(tenant, 12), fmt.Sprintf("%08d", o.n), sig.Encode())
+	}
+	if err != nil {
+		m.found("world", "scan: %v", err)
+		return
+	}
+	m.count(o.kind)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.scanned = append(m.scanned, r)
 }
 
 // add adds the rows of an operation, visible from an instant on.

@@ -35,6 +35,7 @@ const (
 	opSetUp   kind = "setups"   // stop, and start with other privacy rules or API version
 	opLook    kind = "looks"    // the state is counted in the middle of a life
 	opClock   kind = "clocks"   // the program's clock is off for a while
+	opScan    kind = "scans"    // somebody asks for days, settled ones too
 )
 
 // op is one operation of a history. Operations that name a row which is not there any more do nothing, so that any part of a
@@ -88,6 +89,8 @@ func (o op) String() string {
 		s += fmt.Sprintf(" for %v", o.dur.Round(time.Second))
 	case opSetUp:
 		s += " " + o.what
+	case opScan:
+		s += fmt.Sprintf(" days %+d to %+d", o.day, o.arg)
 	case opClock:
 		s += fmt.Sprintf(" off by %v for %v", o.by, o.dur.Round(time.Second))
 	}
@@ -366,6 +369,11 @@ func (g *generator) trouble() {
 	for range 3 {
 		g.stale()
 	}
+	for range some(3) {
+		at := g.duration(0, end+2*dayLong)
+		from := int(at/dayLong) - 1 - g.IntN(h.back+h.days)
+		g.add(op{at: at, kind: opScan, day: from, arg: min(from+1+g.IntN(5), int(at/dayLong)+1)})
+	}
 	if g.IntN(4) == 0 {
 		for range 1 + g.IntN(2) {
 			g.add(op{at: g.duration(0, end), kind: opSetUp, what: setUps[g.IntN(len(setUps))], dur: g.duration(0, time.Hour)})
@@ -393,7 +401,7 @@ var setUps = []string{"beta ", "beta callerNumber=mask", "v1.0 ", "v1.0 callerNu
 
 // kinds returns everything that has to happen in enough histories.
 func kinds() (ks []kind) {
-	ks = []kind{opAdd, opCorrect, opMove, opVanish, opReturn, opSpoil, opMend, opShift, opStale, opStop, opSecond, opFreeze, opSetUp, opLook, opClock}
+	ks = []kind{opAdd, opCorrect, opMove, opVanish, opReturn, opSpoil, opMend, opShift, opStale, opStop, opSecond, opFreeze, opSetUp, opLook, opClock, opScan}
 	for _, what := range graphFaults {
 		ks = append(ks, opFault+" "+kind(what))
 	}

@@ -402,7 +402,7 @@ func (m *model) judgeState(states map[window.Day]counted, gone map[window.Day]go
 		if over := d.End().Add(m.h.lookback + dayLong); !got.settled && over.Before(time.Now()) {
 			m.found("unsettled", "day %+d is not settled", d-m.day(0))
 		}
-		if got.vanished < g.least || got.vanished > g.most && len(m.moved[d]) == 0 {
+		if got.vanished < g.least && len(m.scanned) == 0 || got.vanished > g.most && len(m.moved[d]) == 0 {
 			m.found("vanished", "day %+d counts %d vanished rows, want %d to %d: %q", d-m.day(0), got.vanished, g.least, g.most, g.rows)
 		}
 	}

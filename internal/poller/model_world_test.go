@@ -77,6 +77,7 @@ type model struct {
 	shifts    []shift                // changes of a day between two pages
 	moved     map[window.Day][]moved // the same, and what is like it, by day
 	faults    []fault
+	scanned   []window.Range // asked for
 	fired     map[kind]int
 	findings  []finding
 

@@ -38,6 +38,7 @@ func (s *session) startDue(ctx context.Context) time.Duration {
 // startTenant starts what is due of a tenant, and returns when to look again, unless a scan ends before.
 func (s *session) startTenant(ctx context.Context, t *tenant, now time.Time) time.Time {
 	s.expire(s.of(t), now)
+	s.pursue(ctx, t, now)
 	in := s.input(t, now)
 	s.afford(t, in)
 	due, next := s.p.cfg.Schedule.Plan(in)
@@ -89,6 +90,7 @@ func (s *session) input(t *tenant, now time.Time) schedule.Input {
 	for i := range in.Windows {
 		w := &in.Windows[i]
 		w.Busy = t.busy(w.Day, nil)
+		w.Asked = s.asked(t, w.Day)
 		if u := t.unanswered[w.Day]; u != nil {
 			w.After = u.until
 		}

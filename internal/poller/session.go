@@ -49,6 +49,7 @@ type tenant struct {
 	planAt     time.Time      // nothing more is due before, unless a scan ends
 	said       time.Time      // when the log last told of the backfill
 	warned     time.Time      // and when that rows cannot be read
+	forgotten  int64          // the commit up to which its events count for nothing
 	polled     time.Time      // when the open window was last read
 	edge       []time.Time    // when rows came lately that might as well have come too late
 	budgetAt   time.Time      // when it was last looked at whether the budget suffices
@@ -68,7 +69,8 @@ type session struct {
 	flushed time.Time // when the schedule was last made durable
 	urgent  bool      // a condition began or ended since
 	clock   clockWatch
-	log     *slog.Logger
+	signals
+	log *slog.Logger
 
 	shard     *state.Shard
 	strangers []state.Stranger // tenants that are not polled, whose records change with the next commit
@@ -105,6 +107,9 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 			st = state.New(name, p.cfg.Start(now))
 		}
 		t := &tenant{Tenant: st, source: src, hours: map[window.Day]*hours{}, unanswered: map[window.Day]*unanswered{}, refused: map[string]int{}, log: s.log.With("tenant", name)}
+		if t.forgotten, err = state.Forgotten(name, snap.State); err != nil {
+			return nil, &stopError{err}
+		}
 		copy(t.lateness.Counts[:], st.Header.Lateness)
 		switch {
 		case previous != nil && previous.Released == nil && p.cfg.PoliteSuccessor:
@@ -135,14 +140,16 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 	s.inherit(p.workOf(ks.Shard()))
 	s.urgent = s.urgent || time.Since(snap.Mark.At) > scheduleEvery // whoever looks takes an old mark for a shard that cannot commit
 	p.worked.Store(ks.Shard(), true)
-	return s, nil
+	return s, s.takeSignals(snap, names)
 }
 
 // run works until ctx ends, the tenants change, or the session dies. Where it ends in order, it hands over.
-func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
+// Signals are heard from an offset of its partition on.
+func (s *session) run(ctx context.Context, changed <-chan struct{}, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.workers.Wait()
 	defer cancel()
+	s.listen(ctx, from)
 	for _, t := range s.tenants {
 		s.resume(ctx, t)
 	}
@@ -164,6 +171,18 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}) error {
 			if err := s.flush(); err != nil {
 				return err
 			}
+		case sig := <-s.heard:
+			stop()
+			s.signal(sig)
+			if err := s.flush(); err != nil {
+				return err
+			}
+		case r := <-s.rebuilt:
+			stop()
+			s.takePart(r)
+			if err := s.flush(); err != nil {
+				return err
+			}
 		case <-changed:
 			stop()
 			return s.release(cancel)
@@ -179,13 +198,13 @@ func (s *session) release(cancel context.CancelFunc) error {
 	cancel()
 	s.workers.Wait()
 	s.countRequests(0)
-	recs, _, err := s.records()
+	recs, marks, err := s.records()
 	if err != nil {
 		return err
 	}
 	w := s.p.workOf(s.kafka.Shard())
 	w.asks()
-	return w.committed(s.kafka.Release(recs))
+	return w.committed(s.kafka.Release(recs, marks))
 }
 
 // gather adds the pages that are ready to the first one.
@@ -224,6 +243,9 @@ func (s *session) handle(fs []fetched) error {
 }
 
 func (s *session) flushDue() time.Time {
+	if s.prompt {
+		return s.flushed
+	}
 	if !s.shard.Dirty() && len(s.strangers) == 0 && !slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.Dirty() }) {
 		return schedule.Never
 	}
@@ -312,7 +334,9 @@ func (s *session) records() (out, marks []kafka.Record, err error) {
 	for _, r := range own {
 		out = append(out, kafka.Record{Key: []byte(r.Key), Value: r.Value})
 	}
-	s.flushed, s.urgent = now, false
+	gone, unmarked := s.forgetRecords()
+	out, marks = append(append(out, gone...), s.signalRecords()...), append(marks, unmarked...)
+	s.flushed, s.urgent, s.prompt = now, false, false
 	return out, marks, nil
 }
 

@@ -214,7 +214,7 @@ func (p *Poller) turn(ctx context.Context, shard int32) error {
 	}
 	defer s.board.Forget()
 	p.workOf(shard).opened()
-	return s.run(ctx, changed)
+	return s.run(ctx, changed, snap.Next)
 }
 
 // backoff returns a jittered exponential wait for the n-th failure.

@@ -54,6 +54,7 @@ type Window struct {
 	Rows     int64     // published so far, of which it is the owner window
 	Settled  bool
 	Busy     bool      // a scan in progress owns it: neither due nor part of a range
+	Asked    bool      // somebody asks for it: due now, if it is not settled
 	After    time.Time // Graph does not answer for it: not asked for before, and nothing waits for it
 }
 
@@ -245,7 +246,7 @@ func (p *planner) schedule(d *day) {
 	case past:
 		d.kind = Second
 	}
-	if !d.Settled && d.Day <= p.today && p.ahead(d.LastScan) {
+	if !d.Settled && d.Day <= p.today && (d.Asked || p.ahead(d.LastScan)) && d.due.After(p.Now) {
 		d.due = p.Now
 	}
 	if p.unanswered(&d.Window) {

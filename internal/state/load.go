@@ -26,8 +26,11 @@ func Load(id string, records map[string][]byte) (t *Tenant, ok bool, err error) 
 		if !ours {
 			continue
 		}
-		found = true
 		kind, name, _ := strings.Cut(rest, "/")
+		if rest == forgottenKey { // outlives the tenant
+			continue
+		}
+		found = true
 		switch kind {
 		case "tenant":
 			if name != "" {
@@ -150,7 +153,7 @@ func (t *Tenant) checkLedgers() error {
 		if w.Events != w.Rows+w.Revisions || w.Rejects < 0 || w.Events > 0 && w.FirstEvent == nil {
 			return &DamagedError{windowKey(t.ID, day), "its counts contradict each other"}
 		}
-		if s := sums[day]; s != (sum{w.Rows, w.Revisions, w.Vanished}) {
+		if s := sums[day]; s != (sum{w.Rows - w.Elsewhere, w.Revisions - w.ElsewhereRevisions, w.Vanished}) {
 			return &DamagedError{windowKey(t.ID, day), fmt.Sprintf("it counts %d rows, %d revisions and %d vanished, its ledger %d, %d and %d",
 				w.Rows, w.Revisions, w.Vanished, s.rows, s.revisions, s.vanished)}
 		}

@@ -11,7 +11,7 @@ import (
 	"pstncalls/internal/window"
 )
 
-// Month is the record of the settled days of a month whose ledgers have been dropped. Nothing ever changes a day in it.
+// Month is the record of the settled days of a month whose ledgers have been dropped. Reopen takes a day out of it; nothing else changes one.
 type Month struct {
 	V       int                   `json:"v"`
 	Settled Bits                  `json:"settled"`        // bit n-1: day n is settled
@@ -100,6 +100,19 @@ func (t *Tenant) settledDay(d window.Day) (SettledDay, bool) {
 		return SettledDay{}, false
 	}
 	return m.Days[dayName(place)], true
+}
+
+// SettledDays returns what is kept of the settled days whose ledgers have been dropped.
+func (t *Tenant) SettledDays() map[window.Day]SettledDay {
+	out := map[window.Day]SettledDay{}
+	for of, m := range t.months {
+		for place := range of.days() {
+			if m.has(place) {
+				out[window.Day(of)+window.Day(place)] = m.Days[dayName(place)]
+			}
+		}
+	}
+	return out
 }
 
 // Settled reports whether a day is settled: nothing looks at it again.

@@ -18,6 +18,7 @@ const Version = 1
 type Header struct {
 	V          int         `json:"v"`
 	Start      window.Day  `json:"start"`              // the first window
+	Origin     *window.Day `json:"origin,omitempty"`   // the first window of the watermark, where a scan has asked for earlier days since
 	Requests   *Requests   `json:"requests,omitempty"` // of the owner that wrote this, for its successor
 	Conditions []Condition `json:"conditions,omitempty"`
 	NoID       int64       `json:"noId,omitempty"`     // events of rows without an id
@@ -111,6 +112,11 @@ type Window struct {
 	LastScan   *time.Time `json:"lastScan,omitempty"`   // when the last complete scan began
 	Tail       *time.Time `json:"tail,omitempty"`       // when the last scan of its end began, where that is later
 	Settled    *time.Time `json:"settled,omitempty"`
+	Reopened   *time.Time `json:"reopened,omitempty"` // it had settled, and a scan was asked for
+	// Elsewhere are rows whose entry is in another window's ledger: re-dated when this one's was gone, they became new rows there.
+	// ElsewhereRevisions are the revisions that they have here.
+	Elsewhere          int64 `json:"elsewhere,omitempty"`
+	ElsewhereRevisions int64 `json:"elsewhereRevisions,omitempty"`
 
 	segments []segment
 	delta    []byte // entries since the last Records, without header
@@ -151,7 +157,9 @@ func (e *DamagedError) Error() string {
 }
 
 // ErrNewer says that a record was written by a newer version of the program.
-var ErrNewer = errors.New("written by a newer version of this program: run that version")
+var ErrNewer = errors.New("written by a newer version of this program: " + newerMend)
+
+const newerMend = "run that version, which goes on where it was; to stay with this one, start anew with a state topic of another name and POLL_FRESH_START=true, which publishes all calls since POLL_START once more"
 
 // TenantOf returns the tenant that a key belongs to; ok is false for keys that are no tenant's.
 func TenantOf(key string) (tenant string, ok bool) {

@@ -230,10 +230,24 @@ func (t *Tenant) Ledger(yield func(LedgerRow) bool) {
 		if e.revision < 0 {
 			continue
 		}
-		if !yield(LedgerRow{t.rows.id(e), e.day(), e.revision, e.fingerprint, e.has(flagRejected), e.has(flagVanished)}) {
+		if !yield(t.rows.row(e)) {
 			return
 		}
 	}
+}
+
+// InLedger returns what the ledgers hold of a row; ok is false where no event of it was published, or its ledger has gone.
+func (t *Tenant) InLedger(id string) (row LedgerRow, ok bool) {
+	key, _ := keyOf(id)
+	e := t.rows.find(key)
+	if e == nil || e.revision < 0 {
+		return LedgerRow{}, false
+	}
+	return t.rows.row(e), true
+}
+
+func (t *table) row(e *entry) LedgerRow {
+	return LedgerRow{t.id(e), e.day(), e.revision, e.fingerprint, e.has(flagRejected), e.has(flagVanished)}
 }
 
 // HasLedger reports whether the day's ledger is there: rows can be named.

@@ -86,7 +86,11 @@ func (t *Tenant) Windows() []window.Day {
 // CompleteUpTo returns the tenant's watermark: all calls that start before it have been read, as far as Graph has shown them.
 // It is the earliest instant that no complete scan has covered.
 func (t *Tenant) CompleteUpTo(now time.Time) time.Time {
-	for d := t.Header.Start; d <= window.Of(now); d++ {
+	first := t.Header.Start
+	if t.Header.Origin != nil {
+		first = *t.Header.Origin
+	}
+	for d := first; d <= window.Of(now); d++ {
 		w := t.windows[d]
 		switch {
 		case w == nil && t.Dropped(d):
@@ -179,7 +183,7 @@ func (t *Tenant) Complete(s Scanned) (vanished int) {
 // Settle notes that a day's last scan is complete.
 func (t *Tenant) Settle(day window.Day, now time.Time) {
 	if w := t.own(day); w.Settled == nil {
-		w.Settled = &now
+		w.Settled, w.Reopened = &now, nil
 		w.dirty = true
 	}
 }

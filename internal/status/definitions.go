@@ -69,7 +69,7 @@ var Definitions = []Definition{
 	{TooManyUnsettled, "the ledgers of one tenant hold more than 20 million rows, in memory and read at each start",
 		"a shorter `POLL_LOOKBACK`, or this tenant in a set-up alone, with `KAFKA_GROUP` and all four topics of its own (it begins at `POLL_START`)"},
 	{TenantUnconfigured, "the state has a tenant that no owner of its shard is configured for: it is not polled",
-		"put it back into `GRAPH_TENANTS`, or take it for what it is: its state stays, and costs nothing"},
+		"put it back into `GRAPH_TENANTS`, or `producer forget --tenant …` if it is gone for good"},
 	{NotCommitted, "for more than a minute nothing of this shard could be committed to Kafka, or its state not be read; rows that were read wait",
 		"look at brokers, rights and in-sync replicas; the log has the error. Nothing is lost or doubled meanwhile"},
 	{FencedRepeatedly, "the shard's owner was deposed, or its transaction timed out, three times within 10 minutes. It ends 10 minutes after the last",

@@ -46,12 +46,13 @@ type tally struct {
 	odd     map[dayKey]int64 // events that cannot have been published as they are
 	beyond  map[dayKey]beyond
 	foreign int64
+	past    int64     // events of tenants that have been forgotten since
 	first   []Foreign // of foreign
 	records int64
 }
 
-func newTally(shards int32) *tally {
-	return &tally{parser: newParser(shards), days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
+func newTally(shards int32, forgotten map[string]int64) *tally {
+	return &tally{parser: newParser(shards, forgotten), days: map[dayKey]*Counts{}, odd: map[dayKey]int64{}, beyond: map[dayKey]beyond{}}
 }
 
 // note counts a record. marks are the state's commit numbers by shard.
@@ -67,6 +68,8 @@ func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, wanted func(
 		return
 	}
 	switch {
+	case e.forgotten:
+		t.past++
 	case !wanted(e.dayKey):
 	case e.shard != e.home || e.misplaced:
 		t.odd[e.dayKey]++
@@ -75,17 +78,27 @@ func (t *tally) note(rec *kafka.Record, marks map[int32]kafka.Mark, wanted func(
 			t.beyond[e.dayKey] = beyond{e.commit, place}
 		}
 	default:
-		c := t.days[e.dayKey]
-		if c == nil {
-			c = &Counts{}
-			t.days[e.dayKey] = c
-		}
-		if e.revision == 0 {
-			c.Rows++
-		}
-		c.Events++
-		c.Digest = c.Digest.Add(state.HashEvent(e.rowID, e.revision, e.fingerprint, e.avro))
+		t.count(e)
 	}
+}
+
+func (t *tally) count(e event) {
+	c := t.days[e.dayKey]
+	if c == nil {
+		c = &Counts{}
+		t.days[e.dayKey] = c
+	}
+	if e.revision == 0 {
+		c.Rows++
+	}
+	c.Events++
+	c.Digest = c.Digest.Add(state.HashEvent(e.rowID, e.revision, e.fingerprint, e.avro))
+}
+
+func (c *Counts) add(o *Counts) {
+	c.Rows += o.Rows
+	c.Events += o.Events
+	c.Digest = c.Digest.Add(o.Digest)
 }
 
 // add takes in what another tally has counted.
@@ -96,9 +109,7 @@ func (t *tally) add(o *tally) {
 			t.days[k] = c
 			continue
 		}
-		sum.Rows += c.Rows
-		sum.Events += c.Events
-		sum.Digest = sum.Digest.Add(c.Digest)
+		sum.add(c)
 	}
 	for k, n := range o.odd {
 		t.odd[k] += n
@@ -109,6 +120,7 @@ func (t *tally) add(o *tally) {
 		}
 	}
 	t.foreign += o.foreign
+	t.past += o.past
 	t.first = append(t.first, o.first[:min(len(o.first), maxForeign-len(t.first))]...)
 	t.records += o.records
 }

@@ -19,15 +19,19 @@ type event struct {
 	avro        []byte
 	home        int32 // the tenant's shard
 	misplaced   bool  // the record's key is not the one that its headers name
+	forgotten   bool  // its tenant was forgotten since
 }
 
 // parser reads the records of the events topic. It keeps each tenant's shard: finding it costs more than all the rest.
 type parser struct {
-	shards int32
-	homes  map[string]int32
+	shards    int32
+	homes     map[string]int32
+	forgotten map[string]int64 // by tenant: the commit up to which its events count for nothing
 }
 
-func newParser(shards int32) *parser { return &parser{shards: shards, homes: map[string]int32{}} }
+func newParser(shards int32, forgotten map[string]int64) *parser {
+	return &parser{shards: shards, homes: map[string]int32{}, forgotten: forgotten}
+}
 
 // parse reads a record of the events topic; an error says why it is none of ours.
 func (p *parser) parse(rec *kafka.Record) (event, error) {
@@ -49,5 +53,6 @@ func (p *parser) parse(rec *kafka.Record) (event, error) {
 		p.homes[h.TenantID] = home
 	}
 	return event{dayKey: dayKey{h.TenantID, day}, rowID: h.RowID, revision: h.Revision, fingerprint: h.Fingerprint, shard: h.Shard,
-		commit: h.Commit, avro: avro, home: home, misplaced: h.Subject != string(rec.Key)}, nil
+		commit: h.Commit, avro: avro, home: home, misplaced: h.Subject != string(rec.Key),
+		forgotten: h.Commit <= p.forgotten[h.TenantID]}, nil
 }

@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		"not framed":      {func(h []schema.Header) []schema.Header { return h }, []byte("{}"), "value: neither Confluent's framing nor Avro's single-object encoding"},
 	} {
 		rec := &kafka.Record{Key: []byte("183@61.221.3.176"), Value: tt.value, Headers: tt.change(headersOf(func(*schema.Headers) {}))}
-		e, err := newParser(12).parse(rec)
+		e, err := newParser(12, nil).parse(rec)
 		if tt.err != "" {
 			if err == nil || err.Error() != tt.err {
 				t.Errorf("%s: %v, want %s", name, err, tt.err)

@@ -43,10 +43,10 @@ func FuzzEvent(f *testing.F) {
 			name, value, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("="))
 			rec.Headers = append(rec.Headers, schema.Header{Key: string(name), Value: value})
 		}
-		one, two := newTally(shards), newTally(shards)
+		one, two := newTally(shards, nil), newTally(shards, nil)
 		one.note(&rec, marks, all)
 		two.note(&rec, marks, all)
-		e, err := newParser(shards).parse(&rec)
+		e, err := newParser(shards, nil).parse(&rec)
 		if one.foreign != int64(len(one.first)) || (err != nil) != (one.foreign == 1) || one.records != 1 {
 			t.Fatalf("%v, and %d of %d records are foreign", err, one.foreign, one.records)
 		}

@@ -63,24 +63,26 @@ type newest struct {
 
 // Graph compares what Graph shows of the days of the report with the newest events of their rows, and adds
 // what it finds to the report. Days that differ from what is on the topic are read a second time: pages shift while they are
-// read. What the next scan will publish anyway, because the window has not settled, is told apart. When ctx ends, the report is partial.
+// read. What the next scan will publish anyway, because the window has not settled, is told apart. After an error the report is partial.
 func Graph(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, g GraphOptions, r *Report) error {
 	err := compareAll(ctx, c, view, g, r)
-	switch {
-	case err == nil:
+	if err == nil {
 		r.end("")
-	case ctx.Err() != nil:
-		days, compared := 0, 0
-		for _, t := range r.Tenants {
-			for _, d := range t.Days {
-				days++
-				if d.Graph != nil {
-					compared++
-				}
+		return nil
+	}
+	days, compared, what := 0, 0, "ended by an error"
+	if ctx.Err() != nil {
+		what = "interrupted"
+	}
+	for _, t := range r.Tenants {
+		for _, d := range t.Days {
+			days++
+			if d.Graph != nil {
+				compared++
 			}
 		}
-		r.end(fmt.Sprintf("interrupted after %d of %d days were compared with Graph: the others are judged by the topics alone", compared, days))
 	}
+	r.end(fmt.Sprintf("%s after %d of %d days were compared with Graph: the others are judged by the topics alone", what, compared, days))
 	return err
 }
 
@@ -126,7 +128,7 @@ func (l *eventLog) newest(ctx context.Context, tenant string, days window.Range)
 				return err
 			}
 			h, err := schema.ParseHeaders(rec.Headers)
-			if err != nil || h.TenantID != tenant {
+			if err != nil || h.TenantID != tenant || h.Commit <= l.forgotten[tenant] {
 				continue
 			}
 			call, err := schema.Decode(rec.Value)
@@ -284,15 +286,15 @@ func (c *comparison) read(ctx context.Context, r window.Range) (map[window.Day][
 	}
 }
 
-// judge compares what Graph shows of a day with the newest events. recent is what the next scan publishes, if the window has
-// not settled.
+// judge compares what Graph shows of a day with the newest events. recent is what the next scan will see to: if the window has not
+// settled, what differs from the ledger. What is there as the ledger says, no scan publishes again.
 func (c *comparison) judge(day window.Day, shown []row.Row) (notes, recent []RowNote, s Shown) {
 	seen := map[string]bool{}
-	note := func(n RowNote) {
-		if c.tenant.Settled(day) {
-			notes = append(notes, n)
-		} else {
+	note := func(n RowNote, scanned bool) {
+		if scanned && !c.tenant.Settled(day) {
 			recent = append(recent, n)
+		} else {
+			notes = append(notes, n)
 		}
 	}
 	for _, x := range shown {
@@ -305,11 +307,11 @@ func (c *comparison) judge(day window.Day, shown []row.Row) (notes, recent []Row
 		case x.Reject != nil:
 			s.Rejects++
 		case !ok:
-			note(RowNote{RowID: x.ID, What: Missing})
+			note(RowNote{RowID: x.ID, What: Missing}, c.isNew(x))
 		case known.source != c.Source:
 			s.Other++
 		case known.fingerprint != x.Fingerprint:
-			note(RowNote{id, known.revision, Stale, []Place{known.place}})
+			note(RowNote{id, known.revision, Stale, []Place{known.place}}, c.isNew(x))
 		case !same(known.call, x.Call):
 			notes = append(notes, RowNote{id, known.revision, Altered, []Place{known.place}})
 		}
@@ -325,7 +327,8 @@ func (c *comparison) judge(day window.Day, shown []row.Row) (notes, recent []Row
 			left--
 			s.Vanished++
 		default:
-			note(RowNote{id, e.revision, Extra, []Place{e.place}})
+			_, published := c.tenant.InLedger(id)
+			note(RowNote{id, e.revision, Extra, []Place{e.place}}, published)
 		}
 	}
 	byID := func(a, b RowNote) int { return cmp.Compare(a.RowID, b.RowID) }
@@ -334,13 +337,28 @@ func (c *comparison) judge(day window.Day, shown []row.Row) (notes, recent []Row
 	return notes, recent, s
 }
 
+// isNew reports whether a scan would publish a row, as far as there is a ledger.
+func (c *comparison) isNew(x row.Row) bool {
+	ids := []string{x.ID}
+	if !x.HasID {
+		ids = append(ids, withFingerprint(x))
+	}
+	return !slices.ContainsFunc(ids, func(id string) bool {
+		r, published := c.tenant.InLedger(id)
+		return published && r.Fingerprint == x.Fingerprint
+	})
+}
+
+// withFingerprint is the id of a row without one whose hash is another row's (design section 11).
+func withFingerprint(x row.Row) string { return fmt.Sprintf("%s.%016x", x.ID, x.Fingerprint) }
+
 // find returns the newest event of a row; one without an id of Graph's goes by its content (design section 11).
 func (c *comparison) find(x row.Row) (id string, e newest, ok bool) {
 	e, ok = c.rows[x.ID]
 	if x.HasID || ok && e.fingerprint == x.Fingerprint {
 		return x.ID, e, ok
 	}
-	id = fmt.Sprintf("%s.%016x", x.ID, x.Fingerprint)
+	id = withFingerprint(x)
 	e, ok = c.rows[id]
 	return id, e, ok
 }

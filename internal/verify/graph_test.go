@@ -197,6 +197,56 @@ func TestGraphNames(t *testing.T) {
 	}
 }
 
+// TestGraphOfAnOpenDay has events that were lost, and one that somebody else wrote, on a day that is still scanned: the ledger says that no
+// scan will mend it, so it does not stand among what waits for the next one.
+func TestGraphOfAnOpenDay(t *testing.T) {
+	const day = today - 1
+	rows := []string{raw("a", day, 1), raw("b", day, 2), withoutID(day, 3)}
+	corrected := []string{rows[0], raw("b", day, 20), rows[2]}
+	lost := func(n int) func(*kafka.Batch) {
+		return func(b *kafka.Batch) { b.Events = append(b.Events[:n:n], b.Events[n+1:]...) }
+	}
+	for _, tt := range []struct {
+		name   string
+		tamper [2]func(*kafka.Batch) // of the first scan, and of that which finds a correction
+		want   []string
+	}{
+		{"a row", [2]func(*kafka.Batch){lost(0)}, []string{"a/0 missing"}},
+		{"a row without an id", [2]func(*kafka.Batch){lost(2)}, []string{"~/0 missing"}},
+		{"a correction", [2]func(*kafka.Batch){1: lost(0)}, []string{"b/1 missing", "b/0 stale"}},
+		{"somebody else's", [2]func(*kafka.Batch){func(b *kafka.Batch) {
+			e := b.Events[0]
+			e.Headers = with(with(e.Headers, "ce_id", "z/0"), "ce_subject", string(e.Key))
+			b.Events = append(b.Events, e)
+		}}, []string{"z/0 extra"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.tamper = tt.tamper[0]
+			w.scan(day, converted(day, rows...))
+			w.tamper = tt.tamper[1]
+			w.scan(day, converted(day, corrected...))
+			r, err := w.graph(&log{days: map[window.Day][]string{day: append(corrected, raw("late", day, 4))}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, s := range append(tt.want, "(late/0 missing)") {
+				want = append(want, strings.Replace(day.String()+" "+s, day.String()+" (", "("+day.String()+" ", 1))
+			}
+			got := told(r)
+			for i := range got {
+				if j := strings.Index(got[i], "~"); j > 0 {
+					got[i] = got[i][:j+1] + got[i][strings.IndexByte(got[i], '/'):]
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestGraphInterrupted ends between two requests: the days that were compared are told, and all as partial.
 func TestGraphInterrupted(t *testing.T) {
 	w := newWorld(t)

@@ -24,11 +24,11 @@ func TestRetentionExplains(t *testing.T) {
 		published.Add(-clockSlack):         Differs,
 		published.Add(-clockSlack - 1e9*1): Differs,
 	} {
-		ev := evidence{tenants: map[string]*state.Tenant{"contoso": tenant}, counted: newTally(12), marks: map[int32]kafka.Mark{}, shards: 12, removed: removed}
+		ev := evidence{tenants: map[string]*state.Tenant{"contoso": tenant}, counted: newTally(12, nil), marks: map[int32]kafka.Mark{}, shards: 12, removed: removed}
 		if got := ev.day(dayKey{"contoso", day}); got.Proof != want {
 			t.Errorf("first event at %s, removed up to %s: %s (%s), want %s", published, removed, got.Proof, got.Why, want)
 		}
-		two := newTally(12)
+		two := newTally(12, nil)
 		two.days[dayKey{"contoso", day}] = &Counts{Rows: 2, Events: 2}
 		ev.counted = two
 		if got := ev.day(dayKey{"contoso", day}); got.Proof != Differs {
@@ -55,7 +55,7 @@ func TestPartialEvidence(t *testing.T) {
 		"one of somebody else's":    {func(c *tally) { c.odd[k] = 1 }, Verdict{Days: 1, Differs: 1}},
 		"one of a later commit":     {func(c *tally) { c.beyond[dayKey{"contoso", day + 1}] = beyond{commit: 7} }, Verdict{Days: 1, Unproven: 1}},
 	} {
-		ev := evidence{tenants: map[string]*state.Tenant{"contoso": tenant}, counted: newTally(12), marks: map[int32]kafka.Mark{}, shards: 12, partial: true}
+		ev := evidence{tenants: map[string]*state.Tenant{"contoso": tenant}, counted: newTally(12, nil), marks: map[int32]kafka.Mark{}, shards: 12, partial: true}
 		tt.counted(ev.counted)
 		if got := sum(judge(ev, func(dayKey) bool { return true })); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
+	"time"
 
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/state"
@@ -96,8 +97,9 @@ func (r *roll) note(e event, place Place, marks, now map[int32]kafka.Mark) {
 	rows[e.rowID] = append(rows[e.rowID], found{e.revision, e.fingerprint, place})
 }
 
-// name adds to the days that differ what is wrong with which rows of the part.
-func (r *roll) name(tenants []Tenant, known map[string]*state.Tenant) {
+// name adds to the days that differ what is wrong with which rows of the part. Of a day that may have lost events since it was counted,
+// for they were removed, no row is named.
+func (r *roll) name(tenants []Tenant, known map[string]*state.Tenant, removed time.Time) {
 	for i := range tenants {
 		t := &tenants[i]
 		ledgers := r.ledgers(t.Tenant, known[t.Tenant])
@@ -107,6 +109,15 @@ func (r *roll) name(tenants []Tenant, known map[string]*state.Tenant) {
 			rows := r.days[k]
 			if rows == nil {
 				continue
+			}
+			if t := known[t.Tenant]; t != nil && !removed.IsZero() {
+				if first := t.Window(d.Day).FirstEvent; first != nil && first.Before(removed.Add(clockSlack)) {
+					d.Rows, d.there = nil, d.Topic.Events
+					if r.part == r.parts-1 {
+						d.Why += "; its rows are not named, for retention has removed events of that time since"
+					}
+					continue
+				}
 			}
 			if r.part == 0 {
 				d.there = 0

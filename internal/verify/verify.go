@@ -34,6 +34,7 @@ type Report struct {
 	Records int64     `json:"records"` // that were read
 	Foreign int64     `json:"foreign"` // of them: no event of this program
 	First   []Foreign `json:"firstForeign,omitempty"`
+	Past    int64     `json:"forgotten,omitempty"` // of them: of tenants that have been forgotten since
 	Verdict Verdict   `json:"verdict"`
 }
 
@@ -109,7 +110,7 @@ func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Opti
 	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}
-	r := &Report{Records: counted.records, Foreign: counted.foreign, First: counted.first}
+	r := &Report{Records: counted.records, Foreign: counted.foreign, First: counted.first, Past: counted.past}
 	r.Tenants = judge(evidence{tenants, counted.tally, view.Marks, now, view.Shards, counted.removed, err != nil}, o.wanted)
 	if err != nil {
 		r.end(fmt.Sprintf("interrupted after %d of %d offsets of the events topic: no day is proved before all have been read", counted.read, counted.of))
@@ -120,7 +121,7 @@ func Topics(ctx context.Context, c *kafka.Cluster, view *kafka.StateView, o Opti
 		roll.begin(part)
 		switch err := log.call(ctx, roll, now); {
 		case err == nil:
-			roll.name(r.Tenants, tenants)
+			roll.name(r.Tenants, tenants, log.removed)
 		case ctx.Err() == nil:
 			return nil, err
 		default:
@@ -170,16 +171,30 @@ type eventLog struct {
 	view        *kafka.StateView
 	topic       string
 	from, until map[int32]int64
-	cut         map[int32]bool // partitions whose first events are gone
+	cut         map[int32]bool   // partitions whose first events are gone
+	forgotten   map[string]int64 // by tenant: the commit up to which its events count for nothing
+	starts      map[int32]int64  // where the partitions begin
+	removed     time.Time        // of the oldest event that is left where some were removed since the log was opened
 }
 
 func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eventLog, error) {
+	return openTopic(ctx, c, c.Topics().Events, view)
+}
+
+func openTopic(ctx context.Context, c *kafka.Cluster, topic string, view *kafka.StateView) (*eventLog, error) {
 	r, err := c.NewReader()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	l := &eventLog{c: c, view: view, topic: c.Topics().Events, from: map[int32]int64{}, cut: map[int32]bool{}}
+	l := &eventLog{c: c, view: view, topic: topic, from: map[int32]int64{}, cut: map[int32]bool{}, forgotten: map[string]int64{}}
+	for key := range view.State {
+		if tenant, ok := state.TenantOf(key); ok && l.forgotten[tenant] == 0 {
+			if l.forgotten[tenant], err = state.Forgotten(tenant, view.State); err != nil {
+				return nil, &StateError{err}
+			}
+		}
+	}
 	id, err := r.TopicID(ctx, l.topic)
 	if err != nil {
 		return nil, err
@@ -187,14 +202,13 @@ func openLog(ctx context.Context, c *kafka.Cluster, view *kafka.StateView) (*eve
 	if view.Events != "" && view.Events != id {
 		return nil, &RefusedError{fmt.Sprintf("events topic %s was created anew since the state was written: what it held is gone", l.topic)}
 	}
-	starts, err := r.Starts(ctx, l.topic)
-	if err != nil {
+	if l.starts, err = r.Starts(ctx, l.topic); err != nil {
 		return nil, err
 	}
 	if l.until, err = r.Ends(ctx, l.topic); err != nil {
 		return nil, err
 	}
-	for p, start := range starts {
+	for p, start := range l.starts {
 		l.from[p], l.cut[p] = max(start, view.Begun[p]), start > view.Begun[p]
 	}
 	return l, nil
@@ -210,7 +224,7 @@ type count struct {
 // count recounts all partitions, each with a reader of its own.
 func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 	var read atomic.Int64
-	sum := count{tally: newTally(l.view.Shards)}
+	sum := count{tally: newTally(l.view.Shards, l.forgotten)}
 	for p, end := range l.until {
 		sum.of += max(0, end-l.from[p])
 	}
@@ -218,7 +232,7 @@ func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 	defer stop()
 	var mu sync.Mutex
 	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], p int32) error {
-		t, oldest := newTally(l.view.Shards), time.Time{}
+		t, oldest := newTally(l.view.Shards, l.forgotten), time.Time{}
 		at := l.from[p]
 		var failed error
 		for rec, err := range recs {
@@ -249,7 +263,44 @@ func (l *eventLog) count(ctx context.Context, o Options) (count, error) {
 		return failed
 	})
 	sum.read = read.Load()
+	if err == nil {
+		err = l.look(ctx)
+	}
+	if l.removed.After(sum.removed) {
+		sum.removed = l.removed
+	}
 	return sum, err
+}
+
+// look takes note of what retention has removed since the log was opened: it may not have been read before.
+func (l *eventLog) look(ctx context.Context) error {
+	r, err := l.c.NewReader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	starts, err := r.Starts(ctx, l.topic)
+	if err != nil {
+		return err
+	}
+	for p, start := range starts {
+		if start <= max(l.starts[p], l.from[p]) {
+			continue
+		}
+		l.starts[p] = start
+		oldest := time.Now() // unless something is left
+		for rec, err := range r.Partition(ctx, l.topic, p, start, l.until[p]) {
+			if err != nil {
+				return fmt.Errorf("events topic %s, partition %d: %w", l.topic, p, err)
+			}
+			oldest = rec.Timestamp
+			break
+		}
+		if oldest.After(l.removed) {
+			l.removed = oldest
+		}
+	}
+	return nil
 }
 
 // call reads the days that differ again, to name their rows.
@@ -259,14 +310,14 @@ func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) 
 		differs[k] = true
 	}
 	var mu sync.Mutex
-	return l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
-		parser := newParser(l.view.Shards)
+	err := l.each(ctx, func(recs iter.Seq2[kafka.Record, error], _ int32) error {
+		parser := newParser(l.view.Shards, l.forgotten)
 		for rec, err := range recs {
 			if err != nil {
 				return err
 			}
 			e, err := parser.parse(&rec)
-			if err != nil || !differs[e.dayKey] {
+			if err != nil || e.forgotten || !differs[e.dayKey] {
 				continue
 			}
 			mu.Lock()
@@ -275,6 +326,10 @@ func (l *eventLog) call(ctx context.Context, r *roll, now map[int32]kafka.Mark) 
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return l.look(ctx)
 }
 
 // atOnce is how many partitions are read at once: more cost memory, and two processors have enough to do with fewer.
