@@ -205,10 +205,10 @@ func (c *Converter) finish(raw []byte, opts []jsontext.Options) Row {
 	if c.members.twice[propID] || !row.HasID {
 		row.ID, row.HasID = c.members.identity(), false
 	}
-	if call := &c.draft.call; call.CallID != nil && !c.members.twice[propCallID] {
+	if call := c.draft.call; call.CallID != nil && !c.members.twice[propCallID] {
 		row.Key = *call.CallID
 	}
-	if call := &c.draft.call; call.StartDateTime != nil && !c.members.twice[propStartDateTime] {
+	if call := c.draft.call; call.StartDateTime != nil && !c.members.twice[propStartDateTime] {
 		row.Start = *call.StartDateTime
 	}
 	if !c.draft.rejected {
