@@ -30,44 +30,71 @@ var (
 // its value.
 func AppendPstnCall(dst []byte, c *PstnCall) ([]byte, error) {
 	e := encoder{buf: dst}
-	e.identity("tenantId", c.TenantID)
-	e.identity("rowId", c.RowID)
-	e.revision("revision", c.Revision)
-	e.time("observedAt", c.ObservedAt)
-	putOptional(&e, "id", c.ID, (*encoder).string)
-	putOptional(&e, "callId", c.CallID, (*encoder).string)
-	putOptional(&e, "userId", c.UserID, (*encoder).string)
-	putOptional(&e, "userPrincipalName", c.UserPrincipalName, (*encoder).string)
-	putOptional(&e, "userDisplayName", c.UserDisplayName, (*encoder).string)
-	putOptional(&e, "startDateTime", c.StartDateTime, (*encoder).time)
-	putOptional(&e, "endDateTime", c.EndDateTime, (*encoder).time)
-	putOptional(&e, "duration", c.Duration, (*encoder).int)
-	putOptional(&e, "callDurationSource", c.CallDurationSource, (*encoder).string)
-	putOptional(&e, "callType", c.CallType, (*encoder).string)
-	putOptional(&e, "callerNumber", c.CallerNumber, (*encoder).string)
-	putOptional(&e, "calleeNumber", c.CalleeNumber, (*encoder).string)
-	putOptional(&e, "charge", c.Charge, (*encoder).money)
-	putOptional(&e, "connectionCharge", c.ConnectionCharge, (*encoder).money)
-	putOptional(&e, "currency", c.Currency, (*encoder).string)
-	putOptional(&e, "destinationContext", c.DestinationContext, (*encoder).string)
-	putOptional(&e, "destinationName", c.DestinationName, (*encoder).string)
-	putOptional(&e, "conferenceId", c.ConferenceID, (*encoder).string)
-	putOptional(&e, "licenseCapability", c.LicenseCapability, (*encoder).string)
-	putOptional(&e, "inventoryType", c.InventoryType, (*encoder).string)
-	putOptional(&e, "operator", c.Operator, (*encoder).string)
-	putOptional(&e, "tenantCountryCode", c.TenantCountryCode, (*encoder).string)
-	putOptional(&e, "usageCountryCode", c.UsageCountryCode, (*encoder).string)
-	putOptional(&e, "otherPartyCountryCode", c.OtherPartyCountryCode, (*encoder).string)
-	e.units("administrativeUnitInfos", c.AdministrativeUnitInfos)
-	putOptional(&e, "clientPublicIpV4Address", c.ClientPublicIPV4Address, (*encoder).string)
-	putOptional(&e, "clientPublicIpV6Address", c.ClientPublicIPV6Address, (*encoder).string)
-	putOptional(&e, "clientLocalIpV4Address", c.ClientLocalIPV4Address, (*encoder).string)
-	putOptional(&e, "clientLocalIpV6Address", c.ClientLocalIPV6Address, (*encoder).string)
-	e.stringMap("extra", c.Extra)
+	e.head(c)
+	e.body(c)
+	return e.end(dst)
+}
+
+// AppendPstnCallHead appends the first part of what [AppendPstnCall] does: TenantID, RowID, Revision and ObservedAt.
+func AppendPstnCallHead(dst []byte, c *PstnCall) ([]byte, error) {
+	e := encoder{buf: dst}
+	e.head(c)
+	return e.end(dst)
+}
+
+// AppendPstnCallBody appends the rest, which can be known before the head is.
+func AppendPstnCallBody(dst []byte, c *PstnCall) ([]byte, error) {
+	e := encoder{buf: dst}
+	e.body(c)
+	return e.end(dst)
+}
+
+// end returns what was appended to dst, or dst and why it is not to be used.
+func (e *encoder) end(dst []byte) ([]byte, error) {
 	if e.err != nil {
 		return dst, fmt.Errorf("encode PstnCall: %w", e.err)
 	}
 	return e.buf, nil
+}
+
+func (e *encoder) head(c *PstnCall) {
+	e.identity("tenantId", c.TenantID)
+	e.identity("rowId", c.RowID)
+	e.revision("revision", c.Revision)
+	e.time("observedAt", c.ObservedAt)
+}
+
+func (e *encoder) body(c *PstnCall) {
+	putOptional(e, "id", c.ID, (*encoder).string)
+	putOptional(e, "callId", c.CallID, (*encoder).string)
+	putOptional(e, "userId", c.UserID, (*encoder).string)
+	putOptional(e, "userPrincipalName", c.UserPrincipalName, (*encoder).string)
+	putOptional(e, "userDisplayName", c.UserDisplayName, (*encoder).string)
+	putOptional(e, "startDateTime", c.StartDateTime, (*encoder).time)
+	putOptional(e, "endDateTime", c.EndDateTime, (*encoder).time)
+	putOptional(e, "duration", c.Duration, (*encoder).int)
+	putOptional(e, "callDurationSource", c.CallDurationSource, (*encoder).string)
+	putOptional(e, "callType", c.CallType, (*encoder).string)
+	putOptional(e, "callerNumber", c.CallerNumber, (*encoder).string)
+	putOptional(e, "calleeNumber", c.CalleeNumber, (*encoder).string)
+	putOptional(e, "charge", c.Charge, (*encoder).money)
+	putOptional(e, "connectionCharge", c.ConnectionCharge, (*encoder).money)
+	putOptional(e, "currency", c.Currency, (*encoder).string)
+	putOptional(e, "destinationContext", c.DestinationContext, (*encoder).string)
+	putOptional(e, "destinationName", c.DestinationName, (*encoder).string)
+	putOptional(e, "conferenceId", c.ConferenceID, (*encoder).string)
+	putOptional(e, "licenseCapability", c.LicenseCapability, (*encoder).string)
+	putOptional(e, "inventoryType", c.InventoryType, (*encoder).string)
+	putOptional(e, "operator", c.Operator, (*encoder).string)
+	putOptional(e, "tenantCountryCode", c.TenantCountryCode, (*encoder).string)
+	putOptional(e, "usageCountryCode", c.UsageCountryCode, (*encoder).string)
+	putOptional(e, "otherPartyCountryCode", c.OtherPartyCountryCode, (*encoder).string)
+	e.units("administrativeUnitInfos", c.AdministrativeUnitInfos)
+	putOptional(e, "clientPublicIpV4Address", c.ClientPublicIPV4Address, (*encoder).string)
+	putOptional(e, "clientPublicIpV6Address", c.ClientPublicIPV6Address, (*encoder).string)
+	putOptional(e, "clientLocalIpV4Address", c.ClientLocalIPV4Address, (*encoder).string)
+	putOptional(e, "clientLocalIpV6Address", c.ClientLocalIPV6Address, (*encoder).string)
+	e.stringMap("extra", c.Extra)
 }
 
 // encoder appends Avro values to buf; err is the first field that could not be encoded.

@@ -181,6 +181,21 @@ func TestEncodeErrors(t *testing.T) {
 	}
 }
 
+func TestHeadAndBody(t *testing.T) {
+	for _, c := range []*schema.PstnCall{full(), bare()} {
+		b, err := schema.AppendPstnCallHead([]byte("before"), &schema.PstnCall{TenantID: c.TenantID, RowID: c.RowID, Revision: c.Revision, ObservedAt: c.ObservedAt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err = schema.AppendPstnCallBody(b, c); err != nil {
+			t.Fatal(err)
+		}
+		if want := "before" + string(encode(t, c)); string(b) != want {
+			t.Errorf("in two parts\n%x, in one\n%x", b, want)
+		}
+	}
+}
+
 func TestEncodeAppends(t *testing.T) {
 	b, err := schema.AppendPstnCall([]byte("before"), bare())
 	if err != nil {

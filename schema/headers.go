@@ -1,8 +1,11 @@
 package schema
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,20 +77,43 @@ type Headers struct {
 // Append appends the headers of an event to dst, in the order of the constants above; ce_dataschema is left out where
 // DataSchema is empty.
 func (h Headers) Append(dst []Header) []Header {
-	add := func(key, value string) { dst = append(dst, Header{Key: key, Value: []byte(value)}) }
-	add(HeaderSpecVersion, specVersion)
-	add(HeaderID, h.RowID+"/"+strconv.FormatInt(int64(h.Revision), 10))
-	add(HeaderType, eventType)
-	add(HeaderSource, h.Source+"/"+h.TenantID+"/"+sourceFunction)
-	add(HeaderTime, h.Time.UTC().Format(headerTime))
-	add(HeaderSubject, h.Subject)
-	if h.DataSchema != "" {
-		add(HeaderDataSchema, h.DataSchema)
+	const most, others = 11, 150 // headers, and bytes of the values whose length is bounded
+	dst = slices.Grow(dst, most)
+	// All values are in one buffer: each would be an allocation otherwise, for every event.
+	b := make([]byte, 0, len(h.RowID)+len(h.Source)+len(h.TenantID)+len(h.Subject)+len(h.DataSchema)+len(h.Owner)+others)
+	from := 0
+	end := func(key string) {
+		dst = append(dst, Header{Key: key, Value: b[from:len(b):len(b)]})
+		from = len(b)
 	}
-	add(HeaderContentType, contentType)
-	add(HeaderFingerprint, fmt.Sprintf("%016x", h.Fingerprint))
-	add(HeaderOwner, h.Owner)
-	add(HeaderCommit, strconv.FormatInt(int64(h.Shard), 10)+"/"+strconv.FormatInt(h.Commit, 10))
+	b = append(b, specVersion...)
+	end(HeaderSpecVersion)
+	b = append(append(b, h.RowID...), '/')
+	b = strconv.AppendInt(b, int64(h.Revision), 10)
+	end(HeaderID)
+	b = append(b, eventType...)
+	end(HeaderType)
+	b = append(append(b, h.Source...), '/')
+	b = append(append(b, h.TenantID...), '/')
+	b = append(b, sourceFunction...)
+	end(HeaderSource)
+	b = h.Time.UTC().AppendFormat(b, headerTime)
+	end(HeaderTime)
+	b = append(b, h.Subject...)
+	end(HeaderSubject)
+	if h.DataSchema != "" {
+		b = append(b, h.DataSchema...)
+		end(HeaderDataSchema)
+	}
+	b = append(b, contentType...)
+	end(HeaderContentType)
+	b = hex.AppendEncode(b, binary.BigEndian.AppendUint64(nil, h.Fingerprint))
+	end(HeaderFingerprint)
+	b = append(b, h.Owner...)
+	end(HeaderOwner)
+	b = append(strconv.AppendInt(b, int64(h.Shard), 10), '/')
+	b = strconv.AppendInt(b, h.Commit, 10)
+	end(HeaderCommit)
 	return dst
 }
 

@@ -133,3 +133,11 @@ func TestParseHeadersIgnoresOthers(t *testing.T) {
 		t.Errorf("got %v, error %v", got, err)
 	}
 }
+
+func BenchmarkHeaders(b *testing.B) {
+	h := exampleHeaders()
+	b.ReportAllocs()
+	for b.Loop() {
+		h.Append(nil)
+	}
+}

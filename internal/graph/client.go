@@ -114,7 +114,7 @@ type Request struct {
 
 // Page is one response of Graph.
 type Page struct {
-	Rows  [][]byte // each one element of `value`: any JSON value; they share the page's own buffer, which is never reused
+	Rows  [][]byte // each one element of `value`: any JSON value; to be read before the next page is asked for, which overwrites them
 	Count int      // @odata.count, -1 if absent
 	Link  string   // the absolute nextLink; empty on the last page
 
@@ -137,8 +137,9 @@ func (c *Client) Pages(ctx context.Context, r Request) iter.Seq2[*Page, error] {
 		}
 		p := progress{op: op, resumed: r.Link != ""}
 		p.follow(u.String())
+		var b bodies
 		for {
-			page, next, err := c.page(ctx, op, u, r.Urgent)
+			page, next, err := c.page(ctx, op, u, r.Urgent, &b)
 			if err == nil {
 				err = p.add(page)
 			}
@@ -183,13 +184,13 @@ func (c *Client) first(op string, r Request) (*url.URL, error) {
 }
 
 // page reads one page, with one new token if the first is refused. next is nil on the last page.
-func (c *Client) page(ctx context.Context, op string, u *url.URL, urgent bool) (_ *Page, next *url.URL, _ error) {
+func (c *Client) page(ctx context.Context, op string, u *url.URL, urgent bool, b *bodies) (_ *Page, next *url.URL, _ error) {
 	for again := false; ; again = true {
 		token, err := c.permit(ctx, urgent)
 		if err != nil {
 			return nil, nil, err
 		}
-		page, next, err := c.ask(ctx, op, u, token)
+		page, next, err := c.ask(ctx, op, u, token, b)
 		var e *Error
 		if !errors.As(err, &e) || e.Class != NewToken {
 			return page, next, err
@@ -223,12 +224,12 @@ func (c *Client) permit(ctx context.Context, urgent bool) (string, error) {
 }
 
 // ask makes one request, holds the budget if the answer says so, and reports the outcome.
-func (c *Client) ask(ctx context.Context, op string, u *url.URL, token string) (*Page, *url.URL, error) {
+func (c *Client) ask(ctx context.Context, op string, u *url.URL, token string, b *bodies) (*Page, *url.URL, error) {
 	x := exchange{url: u, token: token, secret: token, id: uuid.NewString(), asked: c.clock.Now()}
 	if token == c.tenant {
 		x.secret = "" // GRAPH_AUTH=none: messages may name the tenant
 	}
-	page, next, err := c.exchange(ctx, &x)
+	page, next, err := c.exchange(ctx, &x, b)
 	if ctx.Err() != nil && err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", op, context.Cause(ctx))
 	}

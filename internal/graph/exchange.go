@@ -97,7 +97,7 @@ type exchange struct {
 var errRefused = errors.New("refused")
 
 // exchange sends x and reads the answer. An error is errRefused for any status but 200, or says what went wrong.
-func (c *Client) exchange(ctx context.Context, x *exchange) (*Page, *url.URL, error) {
+func (c *Client) exchange(ctx context.Context, x *exchange, b *bodies) (*Page, *url.URL, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	late := time.AfterFunc(headerTimeout, func() { cancel(fmt.Errorf("no answer from Graph within %v", headerTimeout)) })
@@ -132,7 +132,7 @@ func (c *Client) exchange(ctx context.Context, x *exchange) (*Page, *url.URL, er
 	if resp.StatusCode != http.StatusOK {
 		limit = maxErrorBody
 	}
-	body, err := readBody(resp, limit)
+	body, err := b.read(resp, limit)
 	x.bytes = len(body)
 	if resp.StatusCode != http.StatusOK {
 		x.refusal = body // as much of it as came: it only explains
@@ -157,23 +157,28 @@ func (c *Client) exchange(ctx context.Context, x *exchange) (*Page, *url.URL, er
 	return page, next, nil
 }
 
-// readBody returns the decompressed body; with an error if there are more than limit bytes, or if it ends early.
-func readBody(resp *http.Response, limit int) ([]byte, error) {
+// bodies reads the bodies of one answer after the other, each into the memory of the one before.
+type bodies struct {
+	buf  bytes.Buffer
+	gzip gzip.Reader
+}
+
+// read returns the decompressed body; with an error if there are more than limit bytes, or if it ends early.
+func (b *bodies) read(resp *http.Response, limit int) ([]byte, error) {
 	var r io.Reader = resp.Body
 	size := resp.ContentLength
 	switch enc := resp.Header.Get("Content-Encoding"); enc {
 	case "", "identity":
 	case "gzip":
-		z, err := gzip.NewReader(resp.Body)
-		if err != nil {
+		if err := b.gzip.Reset(resp.Body); err != nil {
 			return nil, fmt.Errorf("the page's gzip: %w", err)
 		}
-		defer z.Close()
-		r, size = z, size*8 // about what JSON rows shrink by
+		r, size = &b.gzip, size*8 // about what JSON rows shrink by
 	default:
 		return nil, fmt.Errorf("the page has content encoding %q, and gzip was asked for", clean(enc, 30))
 	}
-	var buf bytes.Buffer
+	buf := &b.buf
+	buf.Reset()
 	buf.Grow(int(min(max(size, 0), 4<<20)) + bytes.MinRead) // a hint: no more is believed
 	n, err := buf.ReadFrom(io.LimitReader(r, int64(limit)+1))
 	switch {

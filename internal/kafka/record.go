@@ -31,12 +31,22 @@ func (r *Record) Size() int {
 	return n
 }
 
-func (r *Record) toKgo(topic string) *kgo.Record {
-	out := &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
-	if len(r.Headers) > 0 {
-		out.Headers = make([]kgo.RecordHeader, len(r.Headers))
-		for i, h := range r.Headers {
-			out.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
+// toKgo returns the records as the client's. They share their memory, for they live and die with their transaction.
+func toKgo(ws []toWrite) []*kgo.Record {
+	n := 0
+	for i := range ws {
+		n += len(ws[i].rec.Headers)
+	}
+	out, records, headers := make([]*kgo.Record, len(ws)), make([]kgo.Record, len(ws)), make([]kgo.RecordHeader, 0, n)
+	for i := range ws {
+		w, from := &ws[i], len(headers)
+		for _, h := range w.rec.Headers {
+			headers = append(headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+		}
+		out[i] = &records[i]
+		*out[i] = kgo.Record{Topic: w.topic, Key: w.rec.Key, Value: w.rec.Value, Timestamp: w.rec.Timestamp, Partition: w.partition}
+		if len(headers) > from {
+			out[i].Headers = headers[from:len(headers):len(headers)]
 		}
 	}
 	return out

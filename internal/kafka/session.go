@@ -363,13 +363,7 @@ func (s *Session) transactRecords(ws []toWrite) ([]*kgo.Record, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.c.limits.commit)
 	defer cancel()
-	rs := make([]*kgo.Record, len(ws))
-	for i := range ws {
-		rs[i] = ws[i].rec.toKgo(ws[i].topic)
-		if ws[i].topic == s.c.cfg.Topics.State {
-			rs[i].Partition = ws[i].partition
-		}
-	}
+	rs := toKgo(ws)
 	if err := s.sameTopics(ctx); err != nil {
 		return nil, s.die(err)
 	}

@@ -152,7 +152,7 @@ func realEvents(b *testing.B, n int, shard int32) []kafka.Record {
 		}
 		now := time.Now()
 		v.Call.TenantID, v.Call.RowID, v.Call.ObservedAt = tenant, v.ID, now
-		avro, err := schema.AppendPstnCall(nil, &v.Call)
+		avro, err := schema.AppendPstnCall(nil, v.Call)
 		if err != nil {
 			b.Fatal(err)
 		}

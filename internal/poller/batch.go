@@ -64,7 +64,7 @@ func (b *batch) page(f fetched) {
 			sc.stale = sc.stale || d.Stale
 		case state.Publish:
 			b.event(t, r, d)
-			t.late(r, seen.Day, now)
+			t.late(&r.Row, seen.Day, now)
 			sc.note(seen.Day)
 			b.s.credit(t, seen.Day, d.Revision)
 			c.events++
@@ -75,7 +75,7 @@ func (b *batch) page(f fetched) {
 				b.s.atEdge(t, seen.Day, now)
 			}
 		case state.Refuse:
-			b.reject(t, r, d, f.page.RequestID)
+			b.reject(t, &r.Row, d, f.page.RequestID)
 			sc.note(seen.Day)
 			c.rejects++
 			refused = fmt.Sprintf("row %s of %s: %s", d.RowID, d.Owner, r.Reject.Reason)
@@ -91,15 +91,14 @@ func (b *batch) page(f fetched) {
 	}
 }
 
-func (b *batch) event(t *tenant, r *row.Row, d state.Decision) {
+func (b *batch) event(t *tenant, r *converted, d state.Decision) {
 	cfg := &b.s.p.cfg
-	call := r.Call
-	call.TenantID, call.RowID, call.Revision, call.ObservedAt = t.ID, d.RowID, d.Revision, b.now
-	avro, err := schema.AppendPstnCall(b.avro[:0], &call)
+	avro, err := schema.AppendPstnCallHead(b.avro[:0], &schema.PstnCall{TenantID: t.ID, RowID: d.RowID, Revision: d.Revision, ObservedAt: b.now})
 	if err != nil { // the fetcher has tried the same row
 		b.err = subject(err, t.ID)
 		return
 	}
+	avro = append(avro, r.body...)
 	b.avro = avro
 	t.Published(d.Owner, state.HashEvent(d.RowID, d.Revision, r.Fingerprint, avro), b.now)
 	key := r.Key

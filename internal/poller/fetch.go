@@ -17,12 +17,18 @@ import (
 type fetched struct {
 	scan            *scan
 	page            *graph.Page
-	rows            []row.Row
+	rows            []converted
 	asked, received uint64
 	progress        bool // it ends what had been wrong: it has rows, or is the last, and was not read before by this scan
 
 	err  error
 	wait time.Duration
+}
+
+// converted is a row and, where it is no reject, its event: all of its Avro value but the head, which the ledger decides on.
+type converted struct {
+	row.Row // without Call: body stands for it
+	body    []byte
 }
 
 const (
@@ -41,6 +47,8 @@ type fetcher struct {
 	limit   int // bytes of an event's record
 	counter *atomic.Uint64
 	out     chan<- fetched
+	head    []byte
+	most    int // bytes of the events of its largest page
 
 	// known are the links whose pages were read, as hashes. Pages that come round again, or lead back, and empty ones, are no
 	// progress: or links in a loop, and pages without end, would neither be waited for longer and longer nor given up.
@@ -84,10 +92,12 @@ func (f *fetcher) read(ctx context.Context, link string) (done bool, next string
 		if err != nil {
 			return false, link, err
 		}
-		out := fetched{scan: f.scan, page: page, asked: asked, received: f.counter.Add(1), rows: make([]row.Row, len(page.Rows))}
+		out := fetched{scan: f.scan, page: page, asked: asked, received: f.counter.Add(1), rows: make([]converted, len(page.Rows))}
+		bodies := make([]byte, 0, f.most)
 		for i, raw := range page.Rows {
-			out.rows[i] = f.row(raw)
+			bodies = f.row(raw, &out.rows[i], bodies)
 		}
+		f.most = max(f.most, len(bodies))
 		last := page.Link == ""
 		out.progress = !f.known[sum(link)] && (last || len(page.Rows) > 0 && !f.known[sum(page.Link)])
 		f.known[sum(link)] = true
@@ -104,22 +114,30 @@ func (f *fetcher) read(ctx context.Context, link string) (done bool, next string
 	return false, link, errors.New("the pages ended without a last one")
 }
 
-// row converts one row. What could not be written as an event becomes a reject here, before anything is entered anywhere.
-func (f *fetcher) row(raw []byte) row.Row {
+// row converts one row, and appends its event to bodies. What could not be written as an event becomes a reject here, before
+// anything is entered anywhere.
+func (f *fetcher) row(raw []byte, out *converted, bodies []byte) []byte {
 	r := f.convert.Convert(raw)
-	if r.Reject != nil {
-		return r
+	if r.Reject == nil {
+		r.Call.TenantID, r.Call.RowID = f.scan.tenant.ID, r.ID
+		head, err := schema.AppendPstnCallHead(f.head[:0], r.Call)
+		f.head = head
+		body := bodies
+		if err == nil {
+			body, err = schema.AppendPstnCallBody(bodies, r.Call)
+		}
+		switch from := len(bodies); {
+		case err != nil:
+			r = f.convert.Refuse(raw, row.Reject{Reason: "it cannot be encoded: " + err.Error()})
+		case len(head)+len(body)-from+2*len(r.Key)+2*len(r.ID)+eventOverhead > f.limit:
+			r = f.convert.Refuse(raw, row.Reject{Reason: "its event would exceed the topic's message size"})
+		default:
+			bodies, out.body = body, body[from:len(body):len(body)]
+		}
 	}
-	call := r.Call
-	call.TenantID, call.RowID = f.scan.tenant.ID, r.ID
-	avro, err := schema.AppendPstnCall(nil, &call)
-	switch {
-	case err != nil:
-		return f.convert.Refuse(raw, row.Reject{Reason: "it cannot be encoded: " + err.Error()})
-	case len(avro)+2*len(r.Key)+2*len(r.ID)+eventOverhead > f.limit:
-		return f.convert.Refuse(raw, row.Reject{Reason: "its event would exceed the topic's message size"})
-	}
-	return r
+	r.Call = nil
+	out.Row = r
+	return bodies
 }
 
 // eventOverhead bounds headers, framing, marks of the row id, and Kafka's own share of an event's record.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,9 +16,13 @@ import (
 // Converter turns rows into events and rejects. It keeps buffers from one row to the next, so it is for one goroutine at a
 // time; the memory it keeps is that of the largest row it has seen.
 type Converter struct {
-	positions map[string]int
-	lenient   []jsontext.Options
-	redactor  *redactor // nil without rules
+	redactor *redactor // nil without rules
+
+	positions map[string]int // by name, as JSON
+	names     [propCount]name
+	// Graph writes the names in one order, so a name is first compared with the one that came here in the row before.
+	follows [propCount + 1]uint8 // by position: that of the name after it; the last is what a row begins with
+	others  []uint64             // hashes of a quickly read row's other names
 
 	dec     reader
 	hasher  hasher
@@ -35,11 +40,32 @@ type memberSums struct {
 	twice [propCount]bool
 }
 
+// name is that of a property, in the two forms that a walk needs.
+type name struct {
+	literal string // as JSON
+	enc     []byte // as appendName has it
+}
+
+// reading is how a row is read.
+type reading struct {
+	row, values []jsontext.Options // the decoders', of the row and of what is in its values
+	quick       bool               // whether a name comes twice is seen here and not by the decoder
+}
+
+// A quick reading fails wherever a strict one does, and then that one says why. It may fail where that one does not.
+var (
+	quick   = reading{row: []jsontext.Options{jsontext.AllowDuplicateNames(true)}, quick: true}
+	strict  = reading{}
+	lenient = reading{row: lenientOptions, values: lenientOptions}
+
+	lenientOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+)
+
 // NewConverter returns a Converter that applies the rules of p, which may be nil.
 func NewConverter(p *Privacy) *Converter {
-	c := &Converter{
-		positions: positions(),
-		lenient:   []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)},
+	c := &Converter{positions: positions()}
+	for literal, at := range c.positions {
+		c.names[at] = name{literal: literal, enc: appendName(nil, jsontext.Value(literal))}
 	}
 	if p != nil {
 		c.redactor = newRedactor(p)
@@ -47,34 +73,45 @@ func NewConverter(p *Privacy) *Converter {
 	return c
 }
 
-// errNotObject is why a row that is no object is not walked.
-var errNotObject = errors.New("the row is not an object")
+var (
+	// errNotObject is why a row that is no object is not walked.
+	errNotObject = errors.New("the row is not an object")
+	// errOdd is why a quick reading gives a row up.
+	errOdd = errors.New("row: not for a quick reading")
+)
 
 // Convert converts one element of Graph's value array. It never fails: a row that cannot become an event, even text that is no
 // JSON, comes back with Reject set.
 func (c *Converter) Convert(raw []byte) Row {
-	err := c.walk(raw, nil)
+	if c.walk(raw, quick) == nil {
+		return c.finish(raw, strict)
+	}
+	return c.convertStrictly(raw)
+}
+
+func (c *Converter) convertStrictly(raw []byte) Row {
+	err := c.walk(raw, strict)
 	if err == nil {
-		return c.finish(raw, nil)
+		return c.finish(raw, strict)
 	}
 	// A reject still needs an id, a fingerprint and its JSON without what the rules remove, so it is walked once more, taking
 	// doubled names and broken text as they come.
 	why := c.rejectOf(err)
-	if err := c.walk(raw, c.lenient); err != nil {
+	if err := c.walk(raw, lenient); err != nil {
 		return c.withhold(raw, why)
 	}
 	c.draft.rejectWhole(why)
-	return c.finish(raw, c.lenient)
+	return c.finish(raw, lenient)
 }
 
 // Refuse converts a row that cannot become an event for a reason that only the caller knows, such as its size: what Convert
 // would return, as a reject.
 func (c *Converter) Refuse(raw []byte, why Reject) Row {
-	if err := c.walk(raw, c.lenient); err != nil {
+	if err := c.walk(raw, lenient); err != nil {
 		return c.withhold(raw, why)
 	}
 	c.draft.rejectWhole(why)
-	return c.finish(raw, c.lenient)
+	return c.finish(raw, lenient)
 }
 
 // rejectOf words an error of the decoder, whose own message may quote the row. It names no property but the schema's: any
@@ -84,7 +121,7 @@ func (c *Converter) rejectOf(err error) Reject {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) {
 		for name := range syntax.JSONPointer.Tokens() {
-			if at, known := c.positions[name]; known {
+			if at, known := c.positions[`"`+name+`"`]; known {
 				property = properties[at].name
 			}
 			break
@@ -100,20 +137,24 @@ func (c *Converter) rejectOf(err error) Reject {
 	}
 }
 
-// walk reads the members of the row, once, into c.members and c.draft. The options are the decoder's.
-func (c *Converter) walk(raw []byte, opts []jsontext.Options) error {
-	c.members = memberSums{}
+// walk reads the members of the row, once, into c.members and c.draft.
+func (c *Converter) walk(raw []byte, how reading) error {
+	c.members, c.others = memberSums{}, c.others[:0]
 	c.draft.reset()
-	c.dec.open(raw, opts)
+	c.dec.open(raw, how.row)
 	if kind := c.dec.PeekKind(); kind != '{' && kind != jsontext.KindInvalid {
 		return errNotObject
 	}
 	if _, err := c.dec.ReadToken(); err != nil {
 		return err
 	}
-	for c.dec.PeekKind() != '}' {
-		if err := c.member(opts); err != nil {
+	for last := propCount; c.dec.PeekKind() != '}'; {
+		at, err := c.member(last, how)
+		if err != nil {
 			return err
+		}
+		if at != unknown {
+			last = at
 		}
 	}
 	if _, err := c.dec.ReadToken(); err != nil {
@@ -125,25 +166,27 @@ func (c *Converter) walk(raw []byte, opts []jsontext.Options) error {
 	return nil
 }
 
-// member reads one name and its value.
-func (c *Converter) member(opts []jsontext.Options) error {
+// member reads one name and its value, and returns where the name is among the properties. last is where the known one before it is.
+func (c *Converter) member(last int, how reading) (at int, err error) {
 	literal, err := c.dec.ReadValue()
 	if err != nil {
-		return err
+		return unknown, err
 	}
-	c.enc = appendName(c.enc[:0], literal)
-	name := c.enc[nameOffset:]
+	at = c.name(literal, last)
+	known := at != unknown
+	if how.quick && c.perhapsTwice(at) {
+		return unknown, errOdd
+	}
 	value, err := c.dec.ReadValue()
-	if err != nil || isAnnotation(name) {
-		return err
-	}
-	at, known := c.positions[string(name)]
-	if !known {
-		at = unknown
-	}
-	value, withheld, err := c.redact(at, name, value, opts)
 	if err != nil {
-		return err
+		return unknown, err
+	}
+	if !known && isAnnotation(c.enc[nameOffset:]) {
+		return unknown, how.pass(value)
+	}
+	value, withheld, err := c.redact(at, value, how)
+	if err != nil {
+		return unknown, err
 	}
 	if known {
 		c.members.twice[at] = c.members.seen[at]
@@ -153,32 +196,70 @@ func (c *Converter) member(opts []jsontext.Options) error {
 		}
 	}
 	if value.Kind() == 'n' {
-		return nil
+		return at, nil
 	}
 	start := len(c.enc)
-	if c.enc, err = c.hasher.appendEnc(c.enc, value, opts); err != nil {
-		return err
+	if c.enc, err = c.hasher.appendEnc(c.enc, value, how.values); err != nil {
+		return unknown, err
 	}
 	sum := xxhash.Sum64(c.enc)
 	c.members.total += sum
 	if !known {
 		c.draft.addExtra(string(c.enc[nameOffset:start]), value)
-		return nil
+		return at, nil
 	}
 	c.members.each[at] += sum
 	c.draft.set(at, value, c.enc[start:])
+	return at, nil
+}
+
+// name makes c.enc the name of a member, and returns where it is among the properties.
+func (c *Converter) name(literal jsontext.Value, last int) (at int) {
+	at = int(c.follows[last])
+	if known := string(literal) == c.names[at].literal; !known {
+		if at, known = c.positions[string(literal)]; !known { // perhaps with escapes
+			c.enc = appendName(c.enc[:0], literal)
+			if at, known = c.positions[`"`+string(c.enc[nameOffset:])+`"`]; !known {
+				return unknown
+			}
+		}
+		c.follows[last] = uint8(at)
+	}
+	c.enc = append(c.enc[:0], c.names[at].enc...)
+	return at
+}
+
+// perhapsTwice reports whether the name in c.enc may have come before in this row, and notes it.
+func (c *Converter) perhapsTwice(at int) bool {
+	if at != unknown {
+		return c.members.seen[at]
+	}
+	const most = 16 // more are left to the strict reading
+	sum := xxhash.Sum64(c.enc)
+	if len(c.others) == most || slices.Contains(c.others, sum) {
+		return true
+	}
+	c.others = append(c.others, sum)
+	return false
+}
+
+// pass passes over a value: whoever reads it strictly would see names in it that come twice.
+func (how reading) pass(value jsontext.Value) error {
+	if kind := value.Kind(); how.quick && (kind == '{' || kind == '[') && !value.IsValid() {
+		return errOdd
+	}
 	return nil
 }
 
 // redact returns what the privacy rules leave of a member's value, until the next call. withheld is true where a rule could
 // not be followed and null was put in the value's place.
-func (c *Converter) redact(at int, name []byte, value jsontext.Value, opts []jsontext.Options) (_ jsontext.Value, withheld bool, err error) {
+func (c *Converter) redact(at int, value jsontext.Value, how reading) (_ jsontext.Value, withheld bool, err error) {
 	if c.redactor == nil {
 		return value, false, nil
 	}
 	var rule action
 	if at == unknown {
-		rule = c.redactor.rules.action(name)
+		rule = c.redactor.rules.action(c.enc[nameOffset:])
 	} else {
 		rule = c.redactor.rules.actions[at]
 	}
@@ -186,16 +267,16 @@ func (c *Converter) redact(at int, name []byte, value jsontext.Value, opts []jso
 	case rule != ruleNone:
 		ok := false
 		c.ruled, ok = c.redactor.appendRuled(c.ruled[:0], rule, value)
-		return c.ruled, !ok, nil
+		return c.ruled, !ok, how.pass(value)
 	case kind == '{' || kind == '[':
-		c.ruled, err = c.redactor.appendValue(c.ruled[:0], value, opts)
+		c.ruled, err = c.redactor.appendValue(c.ruled[:0], value, how.values)
 		return c.ruled, false, err
 	}
 	return value, false, nil
 }
 
-// finish makes the Row of an object that has been walked with these options.
-func (c *Converter) finish(raw []byte, opts []jsontext.Options) Row {
+// finish makes the Row of an object that has been walked.
+func (c *Converter) finish(raw []byte, how reading) Row {
 	c.draft.complete()
 	row := Row{
 		ID:          c.draft.id,
@@ -205,10 +286,10 @@ func (c *Converter) finish(raw []byte, opts []jsontext.Options) Row {
 	if c.members.twice[propID] || !row.HasID {
 		row.ID, row.HasID = c.members.identity(), false
 	}
-	if call := &c.draft.call; call.CallID != nil && !c.members.twice[propCallID] {
+	if call := c.draft.call; call.CallID != nil && !c.members.twice[propCallID] {
 		row.Key = *call.CallID
 	}
-	if call := &c.draft.call; call.StartDateTime != nil && !c.members.twice[propStartDateTime] {
+	if call := c.draft.call; call.StartDateTime != nil && !c.members.twice[propStartDateTime] {
 		row.Start = *call.StartDateTime
 	}
 	if !c.draft.rejected {
@@ -221,7 +302,7 @@ func (c *Converter) finish(raw []byte, opts []jsontext.Options) Row {
 		row.JSON = bytes.Clone(raw)
 		return row
 	}
-	clean, err := c.redactor.appendValue(nil, raw, opts)
+	clean, err := c.redactor.appendValue(nil, raw, how.row)
 	if err != nil { // unreachable: the walk has read the same text
 		clean = []byte("null")
 	}
@@ -237,8 +318,8 @@ func (c *Converter) withhold(raw []byte, why Reject) Row {
 	}
 	value := jsontext.Value(bytes.TrimSpace(raw))
 	enc := []byte(value)
-	if value.IsValid(c.lenient...) {
-		enc, _ = c.hasher.appendEnc(nil, value, c.lenient) // cannot fail on what is valid
+	if value.IsValid(lenientOptions...) {
+		enc, _ = c.hasher.appendEnc(nil, value, lenientOptions) // cannot fail on what is valid
 	}
 	return Row{
 		ID:          contentID("value", enc),

@@ -20,8 +20,8 @@ const (
 // draft is the event of a row while its members are read.
 type draft struct {
 	units unitParser
-	call  schema.PstnCall
-	// cells holds what call's pointers point at: one allocation a row.
+	call  *schema.PstnCall
+	// cells holds the call and what its pointers point at: one allocation a row.
 	cells *cells
 	// text is the row's strings one behind the other, spans where each is; complete copies them out at once.
 	text  []byte
@@ -35,6 +35,7 @@ type draft struct {
 }
 
 type cells struct {
+	call       schema.PstnCall
 	text       [propCount]string
 	start, end time.Time
 	duration   int32
@@ -48,7 +49,8 @@ type span struct {
 }
 
 func (d *draft) reset() {
-	d.call, d.cells = schema.PstnCall{}, new(cells)
+	d.cells = new(cells)
+	d.call = &d.cells.call
 	d.text, d.spans, d.id = d.text[:0], [propCount]span{}, ""
 	d.rejected, d.rejectedAt, d.why = false, 0, Reject{}
 }
@@ -205,7 +207,7 @@ func (d *draft) complete() {
 	for at, s := range d.spans {
 		if s.set {
 			d.cells.text[at] = all[s.from:s.to]
-			*properties[at].field(&d.call) = &d.cells.text[at]
+			*properties[at].field(d.call) = &d.cells.text[at]
 		}
 	}
 	if d.call.StartDateTime == nil {

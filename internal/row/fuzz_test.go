@@ -53,11 +53,12 @@ func FuzzConvert(f *testing.F) {
 
 		private := row.NewConverter(rules).Convert(raw)
 		checkRow(t, private)
-		if private.Call.Operator != nil {
-			t.Fatal("a dropped property is in the event")
-		}
 		if private.Reject != nil {
 			checkDropped(t, private.JSON, "operator")
+			return
+		}
+		if private.Call.Operator != nil {
+			t.Fatal("a dropped property is in the event")
 		}
 		for _, extra := range private.Call.Extra {
 			checkDropped(t, []byte(extra), "operator")
@@ -71,9 +72,9 @@ func checkRow(t *testing.T, r row.Row) {
 	switch {
 	case r.ID == "", !r.HasID && !isContentID(r.ID), r.HasID && (r.ID[0] == '~' || len(r.ID) > 256 || !utf8.ValidString(r.ID)):
 		t.Fatalf("id %q, HasID %t", r.ID, r.HasID)
-	case r.Reject == nil && (r.JSON != nil || r.Start.IsZero() || r.Call.StartDateTime == nil || !r.Call.StartDateTime.Equal(r.Start)):
+	case r.Reject == nil && (r.Call == nil || r.JSON != nil || r.Start.IsZero() || r.Call.StartDateTime == nil || !r.Call.StartDateTime.Equal(r.Start)):
 		t.Fatalf("event with start %v, JSON %s", r.Start, r.JSON)
-	case r.Reject != nil && (r.JSON == nil || r.Reject.Reason == ""):
+	case r.Reject != nil && (r.Call != nil || r.JSON == nil || r.Reject.Reason == ""):
 		t.Fatalf("reject %+v with JSON %s", *r.Reject, r.JSON)
 	}
 }

@@ -69,11 +69,11 @@ var properties = [propCount]property{
 	{name: "clientLocalIpV6Address", field: func(c *schema.PstnCall) **string { return &c.ClientLocalIPV6Address }},
 }
 
-// positions returns the position of each property by its exact name.
+// positions returns the position of each property by its exact name, as JSON.
 func positions() map[string]int {
 	m := make(map[string]int, propCount)
 	for i := range properties {
-		m[properties[i].name] = i
+		m[`"`+properties[i].name+`"`] = i
 	}
 	return m
 }

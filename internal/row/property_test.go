@@ -57,7 +57,7 @@ func TestPropertiesMatchSchema(t *testing.T) {
 		"id": propID, "callId": propCallID, "startDateTime": propStartDateTime, "endDateTime": propEndDateTime,
 		"charge": propCharge, "administrativeUnitInfos": propUnits,
 	} {
-		if at[name] != want {
+		if name = `"` + name + `"`; at[name] != want {
 			t.Errorf("%s is at %d, not at %d", name, at[name], want)
 		}
 	}

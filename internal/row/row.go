@@ -20,8 +20,8 @@ type Row struct {
 	Fingerprint uint64
 	// Start is the call's start in UTC, cut to the millisecond; zero if the row has none that can be read.
 	Start time.Time
-	// Call is the event without TenantID, RowID, Revision and ObservedAt. It is empty if Reject is set.
-	Call schema.PstnCall
+	// Call is the event without TenantID, RowID, Revision and ObservedAt; nil if Reject is set.
+	Call *schema.PstnCall
 	// Reject says why the row cannot become an event; nil if it can.
 	Reject *Reject
 	// JSON is the row after the privacy rules, for the dead-letter topic; nil unless Reject is set. Without rules it is the row

@@ -9,7 +9,7 @@ import (
 // unitParser reads administrativeUnitInfos.
 type unitParser struct {
 	dec  reader
-	name []byte
+	text []byte // of the current name or value
 }
 
 // parse reads an array of units. whole is false if the result does not hold everything that is in it.
@@ -48,19 +48,19 @@ func (p *unitParser) parseUnit() (info schema.AdministrativeUnitInfo, known, ok 
 		if err != nil {
 			return info, false, false
 		}
-		p.name, _ = appendText(p.name[:0], literal)
+		p.text, _ = appendText(p.text[:0], literal)
 		value, err := p.dec.ReadValue()
 		switch {
 		case err != nil:
 			return info, false, false
-		case value.Kind() == 'n' || isAnnotation(p.name):
-		case string(p.name) != "id":
+		case value.Kind() == 'n' || isAnnotation(p.text):
+		case string(p.text) != "id":
 			known = false
 		case value.Kind() != '"':
 			return info, false, false
 		default:
-			content, _ := appendText(nil, value)
-			id := string(content)
+			p.text, _ = appendText(p.text[:0], value)
+			id := string(p.text)
 			info.ID = &id
 		}
 	}

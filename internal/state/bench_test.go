@@ -17,7 +17,8 @@ var benchLedger = sync.OnceValue(func() map[string][]byte {
 	p := Page{Busy: idle}
 	p.Range.From, p.Range.To = day0, day0+10
 	for i := range million {
-		tenant.Observe(Seen{ID: guidOf(i), HasID: true, Fingerprint: 1, Day: day0 + window.Day(i/(million/10))}, p)
+		d := tenant.Observe(Seen{ID: guidOf(i), HasID: true, Fingerprint: 1, Day: day0 + window.Day(i/(million/10))}, p)
+		tenant.Published(d.Owner, Digest{}, d.Owner.End())
 		if i%1000 == 999 {
 			recs, _, _ := tenant.Records()
 			for _, r := range recs {

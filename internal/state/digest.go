@@ -15,15 +15,10 @@ type Digest struct{ hi, lo uint64 }
 // HashEvent returns what one event adds to its window's digest: the first 128 bits of SHA-256 over length and text of the row
 // id, then revision (4 bytes), fingerprint (8 bytes), both big endian, and the Avro value without framing.
 func HashEvent(rowID string, revision int32, fingerprint uint64, avro []byte) Digest {
-	h := sha256.New()
-	b := make([]byte, 0, len(rowID)+24)
-	b = appendID(b, rowID)
+	b := appendID(make([]byte, 0, 1024), rowID) // most events fit: no allocation
 	b = binary.BigEndian.AppendUint32(b, uint32(revision))
 	b = binary.BigEndian.AppendUint64(b, fingerprint)
-	h.Write(b)
-	h.Write(avro)
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
+	sum := sha256.Sum256(append(b, avro...))
 	return Digest{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16])}
 }
 

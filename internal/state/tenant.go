@@ -140,7 +140,8 @@ func (t *Tenant) Published(owner window.Day, d Digest, at time.Time) {
 	w := t.own(owner)
 	w.Digest = w.Digest.Add(d)
 	if w.FirstEvent == nil || at.Before(*w.FirstEvent) {
-		w.FirstEvent = &at
+		first := at // not &at, which would be an allocation for each event
+		w.FirstEvent = &first
 	}
 }
 

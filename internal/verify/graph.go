@@ -378,7 +378,8 @@ func (c *comparison) vanished(day window.Day) map[string]bool {
 }
 
 // same reports whether an event holds what a row becomes.
-func same(event *schema.PstnCall, call schema.PstnCall) bool {
+func same(event, shown *schema.PstnCall) bool {
+	call := *shown
 	call.TenantID, call.RowID, call.Revision, call.ObservedAt = event.TenantID, event.RowID, event.Revision, event.ObservedAt
 	if len(call.Extra) == 0 && len(event.Extra) == 0 {
 		call.Extra = event.Extra

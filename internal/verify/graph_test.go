@@ -64,7 +64,7 @@ func converted(day window.Day, raws ...string) (out []call) {
 	c := row.NewConverter(nil)
 	for _, s := range raws {
 		r := c.Convert([]byte(s))
-		out = append(out, call{id: r.ID, noID: !r.HasID, day: day, fingerprint: r.Fingerprint, rejected: r.Reject != nil, event: &r.Call})
+		out = append(out, call{id: r.ID, noID: !r.HasID, day: day, fingerprint: r.Fingerprint, rejected: r.Reject != nil, event: r.Call})
 	}
 	return out
 }

@@ -86,7 +86,7 @@ func real(day window.Day, n int) []call {
 		return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 	}
 	for i := range out {
-		e := like
+		e := *like
 		start := day.Start().Add(time.Duration(next() % uint64(24*time.Hour))).Truncate(time.Millisecond)
 		end := start.Add(time.Duration(next() % uint64(time.Hour))).Truncate(time.Millisecond)
 		duration := int32(end.Sub(start) / time.Second)
