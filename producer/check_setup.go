@@ -235,7 +235,7 @@ func (c *checker) judgeDays(id string, t *state.Tenant, now time.Time) {
 	const check = "setup"
 	if start := c.cfg.Poll.Start.Day(now); start < t.Header.Start {
 		c.f.add(kafka.Warning, check, id, fmt.Sprintf("POLL_START is for new tenants: it says %s, and the days before %s, with which this one began, are not read for that", start, t.Header.Start),
-			fmt.Sprintf("scan --from %s reads them", start))
+			fmt.Sprintf("scan --tenant %s --from %s --to %s reads them", id, start, t.Header.Start))
 	}
 	lookback := c.cfg.Poll.Lookback
 	var young []window.Day
@@ -246,7 +246,7 @@ func (c *checker) judgeDays(id string, t *state.Tenant, now time.Time) {
 	}
 	if n := len(young); n > 0 {
 		c.f.add(kafka.Warning, check, id, fmt.Sprintf("%d days, %s to %s, settled under a shorter POLL_LOOKBACK than %s: settled they stay, and rows of theirs that come late or change are not looked for",
-			n, young[0], young[n-1], lookback), fmt.Sprintf("scan --from %s --to %s reads them once more", young[0], young[n-1]+1))
+			n, young[0], young[n-1], lookback), fmt.Sprintf("scan --tenant %s --from %s --to %s reads them once more", id, young[0], young[n-1]+1))
 	}
 }
 
