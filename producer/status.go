@@ -23,7 +23,8 @@ func statusCommand() command {
 	return command{
 		name:     "status",
 		synopsis: "shows windows, conditions and owners, from Kafka alone",
-		help: `Reads the state topic: it asks nothing of Graph and of no running producer. POLL_INTERVAL and POLL_LOOKBACK should be those of
+		help: `Reads the state topic, and asks the cluster who has the shards, what transactions are open and how large the topic is, as far as
+it may. It asks nothing of Graph and of no running producer. POLL_INTERVAL and POLL_LOOKBACK should be those of
 run: they decide when the next scan is due. What a scan that found nothing new has changed stands there up to 10 minutes later.
 
 A window is a UTC day of call start time: open (today), reading, waiting for its next scan, or settled: never read again. Settled

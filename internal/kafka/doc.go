@@ -20,5 +20,6 @@
 // The tests run on kfake or on real brokers; brokers_test.go says what differs. Those of the build tag long (epochs that roll over,
 // brokers that are killed) run in .ci/long.
 //
-// Records of a state partition that belong to this package: meta, claim/<group>, commit. The others are package state's.
+// Records of a state partition that belong to this package: meta, claim/<group>, commit, and the keys of signals (signal/<id>). All else is
+// package state's.
 package kafka

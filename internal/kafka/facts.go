@@ -124,10 +124,7 @@ func (c *Cluster) bytes(ctx context.Context, adm *kadm.Client) map[int32]int64 {
 	for p := range md.Topics[c.cfg.Topics.State].Partitions {
 		of.Add(c.cfg.Topics.State, p)
 	}
-	dirs, err := adm.DescribeAllLogDirs(ctx, of)
-	if err != nil {
-		return nil
-	}
+	dirs, _ := adm.DescribeAllLogDirs(ctx, of) // of those brokers that answer: where one is down the others know enough
 	var out map[int32]int64
 	dirs.Each(func(d kadm.DescribedLogDir) {
 		for p, dp := range d.Topics[c.cfg.Topics.State] {

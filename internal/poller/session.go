@@ -171,9 +171,12 @@ func (s *session) run(ctx context.Context, changed <-chan struct{}, from int64) 
 			if err := s.flush(); err != nil {
 				return err
 			}
-		case sig := <-s.heard:
+		case h := <-s.heard:
 			stop()
-			s.signal(sig)
+			if h.err != nil {
+				return h.err
+			}
+			s.signal(h.signal)
 			if err := s.flush(); err != nil {
 				return err
 			}

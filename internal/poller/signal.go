@@ -47,7 +47,7 @@ type rebuilt struct {
 type signals struct {
 	wishes  map[string]*wish // by id; those that are not done with
 	done    map[string]bool
-	heard   chan kafka.Signal
+	heard   chan heard
 	rebuilt chan rebuilt
 	basis   verify.Settled // but for the tenant
 	prompt  bool           // somebody waits for what the next commit says
@@ -56,13 +56,19 @@ type signals struct {
 	forgotten []string            // tenants that the next commit deletes
 }
 
+// heard is a signal, or why no more will be heard.
+type heard struct {
+	signal kafka.Signal
+	err    error
+}
+
 // takeSignals takes over what the predecessor has left.
 func (s *session) takeSignals(snap *kafka.Snapshot, names []string) error {
 	begun, err := snap.Meta.Begun()
 	if err != nil {
 		return &stopError{err}
 	}
-	s.signals = signals{wishes: map[string]*wish{}, done: map[string]bool{}, heard: make(chan kafka.Signal), rebuilt: make(chan rebuilt),
+	s.signals = signals{wishes: map[string]*wish{}, done: map[string]bool{}, heard: make(chan heard), rebuilt: make(chan rebuilt),
 		unpolled: keysBeside(snap.State, names),
 		basis:    verify.Settled{Shards: snap.Layout.StatePartitions, Events: snap.Meta.TopicIDs.Events, Begun: begun}}
 	for _, key := range slices.Sorted(maps.Keys(snap.State)) {
@@ -77,14 +83,8 @@ func (s *session) takeSignals(snap *kafka.Snapshot, names []string) error {
 func (s *session) listen(ctx context.Context, from int64) {
 	s.workers.Go(func() {
 		for sig, err := range s.p.cfg.Cluster.Signals(ctx, s.kafka.Shard(), from) {
-			if err != nil {
-				if ctx.Err() == nil {
-					s.log.Warn("signals are not heard until the next session", "error", kafka.Explain(err))
-				}
-				return
-			}
 			select {
-			case s.heard <- sig:
+			case s.heard <- heard{sig, err}:
 			case <-ctx.Done():
 				return
 			}

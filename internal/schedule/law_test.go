@@ -204,3 +204,28 @@ func TestNothingIsLeftBesideABackfill(t *testing.T) {
 		}
 	}
 }
+
+// What the windows need at least: the open one at every interval, a closed one when its age has doubled, and no more of those that
+// are settled or were never read.
+func TestNeed(t *testing.T) {
+	const today = window.Day(20000)
+	now := today.Start().Add(12 * time.Hour)
+	s := Settings{Interval: 10 * time.Minute, Lookback: 48 * time.Hour}
+	open := Window{Day: today, Rows: 20_000, LastScan: now}
+	closed := Window{Day: today - 1, Rows: 6000, LastScan: now} // twelve hours old
+	for name, tt := range map[string]struct {
+		windows []Window
+		want    float64
+	}{
+		"the open window":  {[]Window{open}, 20 * 6},
+		"a quiet one":      {[]Window{{Day: today, Rows: 3, LastScan: now}}, 6},
+		"and a closed one": {[]Window{closed, open}, 20*6 + 6.0/12},
+		"settled":          {[]Window{{Day: today - 1, Rows: 6000, LastScan: now, Settled: true}, open}, 20 * 6},
+		"never read":       {[]Window{{Day: today - 1}, open}, 20 * 6},
+	} {
+		needed, budget := s.Need(Input{Now: now, Windows: tt.windows, PerMinute: 45})
+		if math.Abs(needed-tt.want) > 1e-9 || budget != 2700 {
+			t.Errorf("%s: %v of %v, want %v of 2700", name, needed, budget, tt.want)
+		}
+	}
+}

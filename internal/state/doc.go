@@ -4,12 +4,15 @@
 //
 // Keys and values, all under "<tenant>/pstn/":
 //
-//	tenant              JSON   where polling starts, requests of the last minute, conditions, lateness, how Graph reads, backfill
+//	tenant              JSON   where polling starts, requests of the last minute, conditions, lateness, how Graph reads, backfill,
+//	                           how often new rows come
 //	window/<day>        JSON   the window offset: counts, digest, last scan; day as 2026-11-01; until its ledger is dropped
 //	month/<month>       JSON   the days whose ledgers have been dropped; month as 2026-11
 //	scan/<day>          JSON   a scan in progress, by the first day of its range: where to go on
 //	forgotten           JSON   the commit with which the tenant was forgotten; all else is deleted with it
 //	ledger/<day>/<seq>  binary row ids with fingerprint and revision that one commit added or changed; see segment.go
+//
+// Beside them, under "shard", JSON: the conditions of the shard itself.
 //
 // A window's ledger is the fold of its ledger records in the order of seq: the higher seq wins. Every JSON value carries
 // "v": 1; a newer one is refused.

@@ -1,7 +1,10 @@
 // Package status owns what the program says of itself: the view that the command status prints, the metrics, the health and
-// the page of the admin server.
+// the page of the admin server. Conditions are defined here (Definitions). Who polls writes those of tenants into the state; those
+// that perhaps nobody can write follow from the state and from what the cluster says (Derive), for whoever looks: the command
+// status, and the Watch of each replica. The Board is what a process shows of them, in metric and log.
 //
-// Invariants: a View is a pure function of the state topic, the schedule's settings and the time. The windows of a tenant share
+// Invariants: a View is a pure function of the state topic, the schedule's settings and the time, and Derive of these and the
+// cluster's facts. The windows of a tenant share
 // no day, and their rows add up to the rows published. A healthy tenant has no conditions. The names in the JSON are a contract,
 // and so are those of the metrics, whose labels have bounded values.
 package status

@@ -6,6 +6,8 @@
 // count, so a producer at work changes nothing; one of a commit that its shard has not made even when all has been read is no
 // event of the program's.
 //
+// For a settled day that is to be read again, it rebuilds the ledger from the events, proved in the same way (Rebuild).
+//
 // Invariants: nothing is written, no shard is fenced. The recount needs memory by days, not by rows; only the days that differ are
 // read again, to name their rows, in as many parts as memory asks for. A report that was interrupted is partial, and proves no day. A
 // day is Proved only if rows, events and digest are equal; one that differs is Unproven, and not Differs, only where retention has
