@@ -122,12 +122,20 @@ func (c *checker) load(ctx context.Context, cluster *kafka.Cluster) (*left, erro
 	l := &left{tenants: map[string]*state.Tenant{}}
 	for _, id := range c.cfg.Graph.Tenants {
 		t, ok, err := state.Load(id, byTenant[id])
+		if err == nil {
+			_, err = state.Forgotten(id, byTenant[id])
+		}
 		delete(byTenant, id)
 		if err != nil {
 			return nil, &refusedState{err}
 		}
 		if ok {
 			l.tenants[id] = t
+		}
+	}
+	for shard, own := range view.Own {
+		if _, err := state.LoadShard(map[string][]byte{state.ShardKey: own}); err != nil {
+			return nil, &refusedState{fmt.Errorf("shard %d: %w", shard, err)}
 		}
 	}
 	l.gone = slices.Sorted(maps.Keys(byTenant))
@@ -235,7 +243,7 @@ func (c *checker) judgeDays(id string, t *state.Tenant, now time.Time) {
 	const check = "setup"
 	if start := c.cfg.Poll.Start.Day(now); start < t.Header.Start {
 		c.f.add(kafka.Warning, check, id, fmt.Sprintf("POLL_START is for new tenants: it says %s, and the days before %s, with which this one began, are not read for that", start, t.Header.Start),
-			fmt.Sprintf("scan --from %s reads them", start))
+			fmt.Sprintf("scan --tenant %s --from %s --to %s reads them", id, start, t.Header.Start))
 	}
 	lookback := c.cfg.Poll.Lookback
 	var young []window.Day
@@ -246,7 +254,7 @@ func (c *checker) judgeDays(id string, t *state.Tenant, now time.Time) {
 	}
 	if n := len(young); n > 0 {
 		c.f.add(kafka.Warning, check, id, fmt.Sprintf("%d days, %s to %s, settled under a shorter POLL_LOOKBACK than %s: settled they stay, and rows of theirs that come late or change are not looked for",
-			n, young[0], young[n-1], lookback), fmt.Sprintf("scan --from %s --to %s reads them once more", young[0], young[n-1]+1))
+			n, young[0], young[n-1], lookback), fmt.Sprintf("scan --tenant %s --from %s --to %s reads them once more", id, young[0], young[n-1]+1))
 	}
 }
 

@@ -109,7 +109,7 @@ func TestCheckSetup(t *testing.T) {
 		{"privacy rules", map[string]string{"PRIVACY_FIELDS": "callerNumber=mask"}, "contoso", "warning: other privacy rules, it seems (20 of the 20 rows of "},
 		{"privacy rules: what to do", map[string]string{"PRIVACY_FIELDS": "callerNumber=mask"}, "contoso", "otherwise set PRIVACY_FIELDS and PRIVACY_HASH_KEY back"},
 		{"an earlier start", map[string]string{"POLL_START": "240h"}, "contoso", "warning: POLL_START is for new tenants: it says " + (today - 10).String()},
-		{"an earlier start: what to do", map[string]string{"POLL_START": "240h"}, "contoso", "scan --from " + (today - 10).String() + " reads them"},
+		{"an earlier start: what to do", map[string]string{"POLL_START": "240h"}, "contoso", "scan --tenant contoso --from " + (today - 10).String() + " --to " + (today - 3).String() + " reads them"},
 		{"a later start", map[string]string{"POLL_START": "24h"}, "contoso", "ok: "},
 		{"a longer lookback", map[string]string{"POLL_LOOKBACK": "168h"}, "contoso", "settled under a shorter POLL_LOOKBACK than 168h0m0s: settled they stay"},
 		{"a longer lookback: what to do", map[string]string{"POLL_LOOKBACK": "168h"}, "contoso", " --to " + (today - 1).String() + " reads them once more"},
