@@ -156,6 +156,9 @@ func (m *model) judge() (j judgement) {
 			}
 		}
 		class, why := m.judgeRow(t.ID == "", spans, pubs)
+		if class == "doubled-reject" && len(m.scanned) > 0 && spans[0].content.start == "" {
+			continue // a row without start belongs to no day: a scan of another one does not know it
+		}
 		switch class {
 		case "":
 			continue

@@ -225,40 +225,49 @@ func TestScanSurvivesCrashes(t *testing.T) {
 	}
 }
 
-// A row that has moved from one settled day into another is known to a scan of the other alone.
+// A row that has moved from one settled day into another is known to a scan of the other alone, whether that has its ledger or not.
 func TestScanKnowsMovedRows(t *testing.T) {
-	h := history{interval: 10 * time.Minute, lookback: 12 * time.Hour, back: 9, pageSize: 1000, perMinute: 3000}
-	stage(t, h, -9, 2, graphfake.TenantConfig{RowsPerDay: 40, Flat: true}, func(s *scene) {
-		time.Sleep(30 * time.Minute)
-		moved := s.idsOn(s.day(-1))[:4]
-		for _, id := range moved[:3] { // into today, while both are open
-			s.correctRow(id, func(v map[string]any) { v["startDateTime"] = stamp(s.day(0).Start().Add(time.Hour)) })
-		}
-		s.until("all to settle", time.Hour, 10*dayLong, func(st *state.Tenant) bool { return st.Dropped(s.day(1)) })
-		before := s.events()
-		if before != 11*40+3 {
-			s.Fatalf("%d events before, want %d: nothing has moved", before, 11*40+3)
-		}
-		s.correctRow(moved[0], renamed)
-		s.askScan("one", 0, 1)
-		if sig := s.answered("one", time.Hour); sig.Answer != state.AnswerDone || sig.Events != 1 || sig.Revisions != 1 {
-			s.Errorf("the answer is %+v, want one revision", sig)
-		}
-		s.until("the days to settle again", time.Minute, dayLong, func(st *state.Tenant) bool { return st.Dropped(s.day(0)) && st.Dropped(s.day(-1)) })
-		if n := s.events() - before; n != 1 {
-			s.Errorf("%d events more, want 1", n)
-		}
-		seen := map[string]int{}
-		for _, rec := range s.read(topics.Events) {
-			call := decode(s.T, rec)
-			if key := fmt.Sprintf("%s/%d", call.RowID, call.Revision); seen[key] > 0 {
-				s.Errorf("%s is doubled", key)
-			} else {
-				seen[key]++
-			}
-		}
-		s.proves()
-	})
+	for name, settled := range map[string]func(s *scene, st *state.Tenant) bool{
+		"both ledgers are gone": func(s *scene, st *state.Tenant) bool { return st.Dropped(s.day(1)) },
+		"that of the day is there": func(s *scene, st *state.Tenant) bool {
+			return st.Dropped(s.day(-1)) && st.Settled(s.day(0)) && !st.Dropped(s.day(0))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := history{interval: 10 * time.Minute, lookback: 12 * time.Hour, back: 9, pageSize: 1000, perMinute: 3000}
+			stage(t, h, -9, 2, graphfake.TenantConfig{RowsPerDay: 40, Flat: true}, func(s *scene) {
+				time.Sleep(30 * time.Minute)
+				moved := s.idsOn(s.day(-1))[:4]
+				for _, id := range moved[:3] { // into today, while both are open
+					s.correctRow(id, func(v map[string]any) { v["startDateTime"] = stamp(s.day(0).Start().Add(time.Hour)) })
+				}
+				s.until("the days to settle", time.Hour, 10*dayLong, func(st *state.Tenant) bool { return settled(s, st) })
+				before := s.events()
+				if before != 11*40+3 {
+					s.Fatalf("%d events before, want %d: nothing has moved", before, 11*40+3)
+				}
+				s.correctRow(moved[0], renamed)
+				s.askScan("one", 0, 1)
+				if sig := s.answered("one", time.Hour); sig.Answer != state.AnswerDone || sig.Events != 1 || sig.Revisions != 1 {
+					s.Errorf("the answer is %+v, want one revision", sig)
+				}
+				s.until("the days to settle again", time.Hour, 5*dayLong, func(st *state.Tenant) bool { return st.Dropped(s.day(0)) && st.Dropped(s.day(-1)) })
+				if n := s.events() - before; n != 1 {
+					s.Errorf("%d events more, want 1", n)
+				}
+				seen := map[string]bool{}
+				for _, rec := range s.read(topics.Events) {
+					call := decode(s.T, rec)
+					key := fmt.Sprintf("%s/%d", call.RowID, call.Revision)
+					if seen[key] {
+						s.Errorf("%s is doubled", key)
+					}
+					seen[key] = true
+				}
+				s.proves()
+			})
+		})
+	}
 }
 
 // A scan further back reads days that were never read; the watermark stays where readers have seen it.

@@ -39,6 +39,8 @@ type wish struct {
 type rebuilt struct {
 	wish    *wish
 	part    window.Range
+	settled map[window.Day]bool // the days of the part that had settled by then
+	kept    int                 // how many days of the tenant had no ledger by then
 	ledgers map[window.Day][]state.Known
 	err     error
 }
@@ -285,13 +287,9 @@ func (s *session) beginPart(ctx context.Context, w *wish, t *tenant, now time.Ti
 			break
 		}
 	}
-	t.Unsettle(part, now)
-	dropped := false
-	for day := part.From; day < part.To; day++ {
-		dropped = dropped || t.Dropped(day)
-	}
-	if !dropped {
-		s.takePart(rebuilt{wish: w, part: part})
+	r := rebuilt{wish: w, part: part, settled: t.settledIn(part), kept: t.Header.Dropped}
+	if len(r.settled) == 0 {
+		s.takePart(r)
 		return
 	}
 	basis := s.basis
@@ -300,8 +298,7 @@ func (s *session) beginPart(ctx context.Context, w *wish, t *tenant, now time.Ti
 	w.part = part
 	t.log.Info("reading the events of settled days", "range", part.String(), "id", w.id)
 	s.workers.Go(func() {
-		r := rebuilt{wish: w, part: part}
-		r.ledgers, r.err = verify.Rebuild(ctx, s.p.cfg.Cluster, basis, part)
+		r.ledgers, r.err = verify.Rebuild(ctx, s.p.cfg.Cluster, basis, r.settled)
 		select {
 		case s.rebuilt <- r:
 		case <-ctx.Done():
@@ -309,7 +306,18 @@ func (s *session) beginPart(ctx context.Context, w *wish, t *tenant, now time.Ti
 	})
 }
 
-// takePart lets the part be read.
+// settledIn returns the days of a range that have settled, with and without their ledgers.
+func (t *tenant) settledIn(r window.Range) map[window.Day]bool {
+	out := map[window.Day]bool{}
+	for day := r.From; day < r.To; day++ {
+		if t.Settled(day) {
+			out[day] = true
+		}
+	}
+	return out
+}
+
+// takePart lets the part be read. Where days have settled or lost their ledgers meanwhile, what was rebuilt may not be all that is needed.
 func (s *session) takePart(r rebuilt) {
 	w := r.wish
 	if w.cancel != nil {
@@ -330,14 +338,17 @@ func (s *session) takePart(r rebuilt) {
 		t.log.Warn("the events of settled days cannot be read", "range", r.part.String(), "error", kafka.Explain(r.err))
 		return
 	}
-	if err := t.Reopen(r.ledgers, r.part, s.p.cfg.Clock.Now()); err != nil {
+	t.planAt = time.Time{}
+	if !maps.Equal(r.settled, t.settledIn(r.part)) || r.kept != t.Header.Dropped {
+		return // once more
+	}
+	if err := t.Reopen(r.ledgers, r.settled, s.p.cfg.Clock.Now()); err != nil {
 		s.endScan(w, state.AnswerRefused, err.Error())
 		return
 	}
 	left := window.Range{From: w.Left.From, To: r.part.From}
 	w.Part, w.Left, w.dirty = &r.part, &left, true
 	s.prompt = true
-	t.planAt = time.Time{}
 }
 
 // asked reports whether a day is to be read now because a signal asks for it.
@@ -350,10 +361,10 @@ func (s *session) wanted(t *tenant, day window.Day) bool {
 	return slices.ContainsFunc(s.scansOf(t), func(w *wish) bool { return w.wants(t, day) || w.cancel != nil && w.part.Contains(day) })
 }
 
-// credit counts an event for the scans that asked for its day.
+// credit counts an event for the scans that ask for its day.
 func (s *session) credit(t *tenant, day window.Day, revision int32) {
-	for _, w := range s.wishes {
-		if w.Kind == state.SignalScan && w.Tenant == t.ID && w.Part != nil && w.Part.Contains(day) {
+	for _, w := range s.scansOf(t) {
+		if w.Range.Contains(day) {
 			w.Events++
 			if revision > 0 {
 				w.Revisions++

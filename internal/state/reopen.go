@@ -20,10 +20,10 @@ type Known struct {
 	At time.Time
 }
 
-// Reopen gives days that have settled and lost their ledgers these back, from rows that have been proved to be all that was published
-// of them. Those of read are no longer settled; the others keep their ledgers as long as one of their rows is away in a day that is
-// not settled. Ledgers of days that have theirs by now are not needed any more. An error changes nothing.
-func (t *Tenant) Reopen(ledgers map[window.Day][]Known, read window.Range, now time.Time) error {
+// Reopen lets settled days be read again: they are due, and settle as any other. Those that have lost their ledgers get them back,
+// from rows that have been proved to be all that was published of them. So do other days, which stay settled: they keep their ledgers
+// as long as one of their rows is away in a day that is not. Of days that have their ledgers nothing is taken. An error changes nothing.
+func (t *Tenant) Reopen(ledgers map[window.Day][]Known, read map[window.Day]bool, now time.Time) error {
 	var all []Known
 	for day, rows := range ledgers {
 		d, dropped := t.settledDay(day)
@@ -45,29 +45,27 @@ func (t *Tenant) Reopen(ledgers map[window.Day][]Known, read window.Range, now t
 		}
 		all = append(all, rows...)
 	}
+	for day := range read {
+		if _, rebuilt := ledgers[day]; t.Dropped(day) && !rebuilt {
+			return fmt.Errorf("day %s has no ledger", day)
+		}
+	}
 	for day := range ledgers {
 		if t.Dropped(day) {
 			t.takeBack(day)
-			if read.Contains(day) {
-				t.Unsettle(window.Range{From: day, To: day + 1}, now)
-			}
 		}
 	}
 	slices.SortFunc(all, func(a, b Known) int { return b.At.Compare(a.At) })
 	for _, k := range all {
 		t.known(t.windows[k.Owner], k)
 	}
-	return nil
-}
-
-// Unsettle lets settled days that have their ledgers be read again: they are due, and settle as any other. The others stay as they are.
-func (t *Tenant) Unsettle(r window.Range, now time.Time) {
-	for day := r.From; day < r.To; day++ {
+	for day := range read {
 		if w := t.windows[day]; w != nil && w.Settled != nil {
 			end := day.End() // when it was read last matters no more; that it was read whole does
 			w.Settled, w.Tail, w.LastScan, w.Reopened, w.dirty = nil, nil, &end, &now, true
 		}
 	}
+	return nil
 }
 
 // takeBack takes a day out of its month's record. It is settled, and its ledger is empty.

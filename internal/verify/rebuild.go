@@ -34,19 +34,16 @@ type LostError struct {
 
 func (e *LostError) Error() string { return fmt.Sprintf("%s: %s", e.Day, e.Reason) }
 
-// Rebuild reads from the events topic the ledgers of the days of read that have none any more, and proves each against the rows,
-// events and digest that the state has kept. With them come the ledgers, as well proved, of other such days of which rows have moved
-// into read: without them these rows would look like new ones. A *LostError says that retention has removed what is needed, or
-// that the topic does not hold what the state says.
-func Rebuild(ctx context.Context, c *kafka.Cluster, s Settled, read window.Range) (map[window.Day][]state.Known, error) {
+// Rebuild reads from the events topic the ledgers of the settled days of read that have none any more, and proves each against the rows,
+// events and digest that the state has kept. With them come the ledgers, as well proved, of other such days in which rows have lived
+// that a scan of read may show: without them these rows would look like new ones. A *LostError says that retention has removed
+// what is needed, or that the topic does not hold what the state says.
+func Rebuild(ctx context.Context, c *kafka.Cluster, s Settled, read map[window.Day]bool) (map[window.Day][]state.Known, error) {
 	days := map[window.Day]bool{}
-	for day := range s.Days {
-		if read.Contains(day) {
+	for day := range read {
+		if _, dropped := s.Days[day]; dropped {
 			days[day] = true
 		}
-	}
-	if len(days) == 0 {
-		return nil, nil
 	}
 	var known map[string]bool
 	for {
@@ -55,7 +52,7 @@ func Rebuild(ctx context.Context, c *kafka.Cluster, s Settled, read window.Range
 			return nil, err
 		}
 		more := found.owners(s, days, read)
-		if len(more) == 0 && known != nil {
+		if len(more) == 0 && (known != nil || len(found.lives) == 0) {
 			ledgers := found.ledgers(days)
 			rejects, err := s.rejects(ctx, c, days, s.since(days, read))
 			if err != nil {
@@ -92,7 +89,7 @@ type collected struct {
 
 // collect reads the events from the first that can belong to the days, or can have moved a row into read, and proves the days. All
 // lives of known rows are among what it finds.
-func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.Day]bool, read window.Range, known map[string]bool) (*collected, error) {
+func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.Day]bool, read map[window.Day]bool, known map[string]bool) (*collected, error) {
 	log, err := s.log(ctx, c, c.Topics().Events, s.since(days, read))
 	if err != nil {
 		return nil, err
@@ -159,13 +156,15 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 }
 
 // since is when the first event can have been published that belongs to the days, or has moved a row into read.
-func (s Settled) since(days map[window.Day]bool, read window.Range) time.Time {
+func (s Settled) since(days map[window.Day]bool, read map[window.Day]bool) time.Time {
 	began := time.Now()
-	for day := range days {
+	for day := range read {
 		// No event of a call is published before its day begins.
-		if at := day.Start(); at.Before(began) && read.Contains(day) {
+		if at := day.Start(); at.Before(began) {
 			began = at
 		}
+	}
+	for day := range days {
 		if at := s.Days[day].First; at != nil && at.Before(began) {
 			began = *at
 		}
@@ -201,17 +200,20 @@ func (s Settled) log(ctx context.Context, c *kafka.Cluster, topic string, at tim
 }
 
 // proved compares what was found with what the state has kept.
-func (s Settled) proved(found *collected, days map[window.Day]bool, read window.Range) error {
+func (s Settled) proved(found *collected, days map[window.Day]bool, read map[window.Day]bool) error {
+	for _, day := range slices.Sorted(maps.Keys(read)) {
+		if day.Start().Before(found.removed) {
+			return lost(day, found.removed)
+		}
+	}
 	for _, day := range slices.Sorted(maps.Keys(days)) {
 		kept, is := s.Days[day], Counts{}
 		if c := found.counts[dayKey{s.Tenant, day}]; c != nil {
 			is = *c
 		}
-		gone := !found.removed.IsZero() && (kept.First != nil && kept.First.Before(found.removed) || read.Contains(day) && day.Start().Before(found.removed))
 		switch want := (Counts{kept.Rows, kept.Events, kept.Digest}); {
-		case gone:
-			return &LostError{day, fmt.Sprintf("retention has removed events before %s from topic: what has been published of the day can no longer be known, and would be published a second time",
-				found.removed.UTC().Format(time.RFC3339))}
+		case kept.First != nil && kept.First.Before(found.removed):
+			return lost(day, found.removed)
 		case is != want:
 			return &LostError{day, fmt.Sprintf("the events topic holds %d rows and %d events of it with digest %s, the state says %d, %d and %s: verify tells more",
 				is.Rows, is.Events, is.Digest, want.Rows, want.Events, want.Digest)}
@@ -220,11 +222,16 @@ func (s Settled) proved(found *collected, days map[window.Day]bool, read window.
 	return nil
 }
 
+func lost(day window.Day, removed time.Time) error {
+	return &LostError{day, fmt.Sprintf("retention has removed events before %s from the topic: what has been published of the day can no longer be known, and would be published a second time",
+		removed.UTC().Format(time.RFC3339))}
+}
+
 // ids are the rows that a scan of read may return as known ones.
-func (f *collected) ids(read window.Range) map[string]bool {
+func (f *collected) ids(read map[window.Day]bool) map[string]bool {
 	out := map[string]bool{}
 	for l, n := range f.lives {
-		if read.Contains(l.owner) || read.Contains(n.home) {
+		if read[l.owner] || read[n.home] {
 			out[l.rowID] = true
 		}
 	}
@@ -232,7 +239,7 @@ func (f *collected) ids(read window.Range) map[string]bool {
 }
 
 // owners are the other settled days without a ledger in which such rows have lived.
-func (f *collected) owners(s Settled, days map[window.Day]bool, read window.Range) map[window.Day]bool {
+func (f *collected) owners(s Settled, days map[window.Day]bool, read map[window.Day]bool) map[window.Day]bool {
 	ids, out := f.ids(read), map[window.Day]bool{}
 	for l := range f.lives {
 		if _, settled := s.Days[l.owner]; settled && ids[l.rowID] && !days[l.owner] {
