@@ -179,6 +179,7 @@ func (m *model) judge() (j judgement) {
 		m.judgeState(states, vanished)
 	}
 	m.judgeRequests()
+	m.judgeConditions()
 	return j
 }
 

@@ -4,6 +4,7 @@ package poller_test
 
 import (
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 	"pstncalls/internal/window"
 )
 
@@ -28,6 +29,21 @@ func (m *model) states() (map[window.Day]counted, error) {
 		out[day] = counted{w.Rows, w.Events, w.Revisions, w.Rejects, w.Vanished, w.Digest, w.Settled != nil}
 	}
 	return out, nil
+}
+
+// judgeConditions finds those that hold in the end, when all trouble has been over for two days and a lookback: none may, but that
+// no row has come since.
+func (m *model) judgeConditions() {
+	t, err := m.load()
+	if err != nil || t == nil {
+		m.found("wrong", "the state in the end: %v, %v", t, err)
+		return
+	}
+	for _, c := range t.Header.Conditions {
+		if c.Name != status.NoNewRows {
+			m.found("condition", "%s holds in the end, since %s: %s", c.Name, clockwise(c.Since.Sub(m.birth)), c.Sentence)
+		}
+	}
 }
 
 // hash is what an event adds to its window's digest.
