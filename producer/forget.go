@@ -73,18 +73,18 @@ func runForget(ctx context.Context, e env, args []string) error {
 			return err
 		}
 	}
-	w, err := give(ctx, cluster, view, state.Signal{Kind: state.SignalForget, Tenant: *tenant})
-	if err != nil {
-		return err
-	}
 	facts, err := cluster.Facts(ctx, view.Shards)
 	if err != nil {
 		return err
 	}
-	if facts.Assigned != nil && facts.Assigned[w.shard] == "" {
+	w, err := give(ctx, cluster, view, state.Signal{Kind: state.SignalForget, Tenant: *tenant})
+	if err != nil {
+		return err
+	}
+	if facts.Assigned != nil && len(facts.Assigned) == 0 { // nobody is in the group: one that is will have the shard, or get it
 		fmt.Fprintln(e.stderr, "no producer runs: this command does it itself")
 		p := poller.New(poller.Config{Cluster: cluster, Clock: clock.System, Metrics: status.NewMetrics(prometheus.NewRegistry()), Log: log})
-		if err := p.Answer(ctx, w.shard); err != nil {
+		if err := p.Forget(ctx, w.shard, *tenant, w.ID); err != nil {
 			return fmt.Errorf("%s", kafka.Explain(err))
 		}
 	}

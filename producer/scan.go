@@ -141,9 +141,6 @@ func possible(ctx context.Context, cluster *kafka.Cluster, view *kafka.StateView
 	if err != nil {
 		return topicError(err, "events topic", cluster.Topics().Events, "KAFKA_EVENTS_TOPIC")
 	}
-	if removed.IsZero() {
-		return nil
-	}
 	for _, id := range tenants {
 		t, ok, err := state.Load(id, view.State)
 		if err != nil {
@@ -152,8 +149,11 @@ func possible(ctx context.Context, cluster *kafka.Cluster, view *kafka.StateView
 		if !ok {
 			continue
 		}
+		if days.To < t.Header.Start {
+			return fmt.Errorf("refused: tenant %s: polling begins at %s, and a range further back has to reach it, or days in between would never be read: want --to %s", id, t.Header.Start, t.Header.Start)
+		}
 		for day, kept := range t.SettledDays() {
-			if days.Contains(day) && (day.Start().Before(removed) || kept.First != nil && kept.First.Before(removed)) {
+			if !removed.IsZero() && days.Contains(day) && (day.Start().Before(removed) || kept.First != nil && kept.First.Before(removed)) {
 				return fmt.Errorf("refused: tenant %s: retention has removed events before %s from topic %s, so what has been published of %s can no longer be known, and would be published a second time",
 					id, removed.UTC().Format(time.RFC3339), cluster.Topics().Events, day)
 			}
@@ -176,7 +176,7 @@ func await(ctx context.Context, e env, cluster *kafka.Cluster, scans []*wish, as
 		})
 		switch {
 		case err != nil && ctx.Err() != nil:
-			fmt.Fprintf(e.stderr, "producer: interrupted; what was asked for stays: `producer scan --list` shows it, --cancel ends it\n")
+			fmt.Fprintln(e.stderr, "producer: interrupted; what was asked for stays"+afterwards(s.Kind))
 			failed = true
 		case err != nil:
 			return fmt.Errorf("tenant %s: %s", s.Tenant, kafka.Explain(err))
@@ -195,6 +195,14 @@ func await(ctx context.Context, e env, cluster *kafka.Cluster, scans []*wish, as
 		return errSaid
 	}
 	return nil
+}
+
+// afterwards says what can be done about a signal that nobody waits for any more.
+func afterwards(kind string) string {
+	if kind == state.SignalScan {
+		return ": `producer scan --list` shows it, --cancel ends it"
+	}
+	return ", and is done by the next producer that runs"
 }
 
 func lastWord(s *wish) string {

@@ -174,6 +174,9 @@ func printSignals(w io.Writer, all []*wish) error {
 		at := "not accepted yet"
 		if s.Accepted != nil {
 			at = fmt.Sprintf("accepted %s, %d of %d days left, %d events", s.Accepted.Format(shownTime), s.DaysLeft, s.Range.Days(), s.Events)
+			if s.Why != "" {
+				at += ": " + s.Why
+			}
 		}
 		if _, err := fmt.Fprintf(w, "%s  tenant %s  %s  given %s by %s; %s\n", s.ID, s.Tenant, s.Range, s.Given.Format(shownTime), s.By, at); err != nil {
 			return err

@@ -175,6 +175,9 @@ func (s *session) unconfigured(records map[string][]byte) {
 		return slices.ContainsFunc(s.tenants, func(t *tenant) bool { return t.ID == id })
 	}
 	for _, st := range state.Strangers(named, records) {
+		if slices.Contains(s.forgotten, st.ID) {
+			continue
+		}
 		known := find(st.Header.Conditions, status.TenantUnconfigured) >= 0
 		if !known {
 			// What else its record says of conditions is of a time when it was polled.

@@ -5,6 +5,7 @@ import (
 
 	"pstncalls/internal/kafka"
 	"pstncalls/internal/state"
+	"pstncalls/internal/status"
 )
 
 // keysBeside returns, by tenant, the keys of the tenants of a state that are not among names.
@@ -31,6 +32,12 @@ func (s *session) forget(w *wish) {
 		return
 	}
 	s.forgotten = append(s.forgotten, w.Tenant)
+	s.board.End(s.log.With("tenant", w.Tenant), status.Subject{Tenant: w.Tenant, Shard: s.kafka.Shard()}, status.TenantUnconfigured)
+	for _, o := range s.wishes { // what was asked of it has nobody left to do it
+		if o.Tenant == w.Tenant && o.Kind == state.SignalScan && o.Answer == "" {
+			s.answer(o, state.AnswerRefused, "the tenant was forgotten")
+		}
+	}
 	s.answer(w, state.AnswerDone, "")
 }
 

@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -37,7 +36,11 @@ func (p *Poller) idle(ctx context.Context, shard int32, changed <-chan struct{})
 		}
 	}
 	strangers := state.Strangers(func(string) bool { return false }, records)
-	fresh := slices.ContainsFunc(slices.Collect(maps.Keys(records)), isSignal)
+	fresh := false
+	for key, value := range records {
+		id, signal := strings.CutPrefix(key, kafka.SignalPrefix)
+		fresh = fresh || signal && answerable(kafka.Signal{ID: id, Value: value})
+	}
 	for _, st := range strangers {
 		fresh = fresh || find(st.Header.Conditions, status.TenantUnconfigured) < 0
 	}
@@ -52,7 +55,7 @@ func (p *Poller) idle(ctx context.Context, shard int32, changed <-chan struct{})
 		case here.Err() != nil:
 		case err != nil:
 			return err
-		case sig.Value != nil && !answered(sig):
+		case answerable(sig):
 			return p.note(ctx, shard)
 		}
 	}
@@ -64,22 +67,38 @@ func ofInterest(key string) bool { return state.IsTenant(key) || isSignal(key) }
 
 func isSignal(key string) bool { return strings.HasPrefix(key, kafka.SignalPrefix) }
 
-// answered reports whether a signal's record is the last word of an owner.
-func answered(sig kafka.Signal) bool {
+// answerable reports whether a signal is one to which an owner without tenants has an answer: not its last word, and not a scan that
+// was accepted and waits for somebody who polls its tenant.
+func answerable(sig kafka.Signal) bool {
+	if sig.Value == nil {
+		return false
+	}
 	s, err := state.DecodeSignal(sig.ID, sig.Value)
-	return err == nil && s.Answer != ""
+	return err != nil || s.Answer == "" && !(s.Kind == state.SignalScan && s.Accepted != nil)
 }
 
-// Answer owns a shard that nobody works on for as long as it takes to answer its signals: what a command does where no producer runs.
-func (p *Poller) Answer(ctx context.Context, shard int32) error { return p.note(ctx, shard) }
+// Forget owns a shard that nobody works on for as long as it takes to forget a tenant of it, as the signal asks: what a command does
+// where no producer runs. What else is asked of the shard is left to who knows the tenants.
+func (p *Poller) Forget(ctx context.Context, shard int32, tenant, id string) error {
+	return p.briefly(ctx, shard, func(key string) bool {
+		of, ok := state.TenantOf(key)
+		return ok && of == tenant || key == kafka.SignalPrefix+id || key == state.ShardKey
+	})
+}
 
 // note owns the shard for as long as it takes to say that its tenants are polled by nobody, and to answer signals.
 func (p *Poller) note(ctx context.Context, shard int32) error {
+	return p.briefly(ctx, shard, func(string) bool { return true })
+}
+
+// briefly owns a shard, sees of its state what sees wants, and says what there is to say.
+func (p *Poller) briefly(ctx context.Context, shard int32, sees func(key string) bool) error {
 	sess, snap, err := p.cfg.Cluster.Open(ctx, shard)
 	if err != nil {
 		return err
 	}
 	defer sess.Close()
+	maps.DeleteFunc(snap.State, func(key string, _ []byte) bool { return !sees(key) })
 	s, err := p.newSession(sess, snap, nil)
 	if err != nil {
 		return err

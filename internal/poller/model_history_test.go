@@ -118,6 +118,7 @@ type history struct {
 	reading            graphfake.Reading
 	gzip               bool
 	perMinute          int  // the program's budget; 0: perMinute
+	partRows           int  // poller.Config.PartRows
 	ops                []op // by instant
 }
 

@@ -424,7 +424,7 @@ func (m *model) config(p *process, su setUpOf) (cfg poller.Config, transport *ht
 		Start:   func(time.Time) window.Day { return m.day(-m.h.back) },
 		Tenants: func() ([]string, <-chan struct{}) { return []string{tenant}, nil },
 		Source:  func(string) (poller.Source, error) { return poller.Source{Pager: pager, Budget: budget}, nil },
-		Privacy: rules, APIVersion: su.version, Endpoint: root.String() + "/" + su.version, Framer: framer{}, PoliteSuccessor: true,
+		Privacy: rules, APIVersion: su.version, Endpoint: root.String() + "/" + su.version, Framer: framer{}, PoliteSuccessor: true, PartRows: m.h.partRows,
 		Metrics: status.NewMetrics(p.metrics), Log: log, Observer: p,
 	}
 	if m.tune != nil {

@@ -150,7 +150,7 @@ func (s *session) settling(sc *scan) []window.Day {
 	for day := sc.rng.From; day < sc.rng.To; day++ {
 		w := sc.tenant.Window(day)
 		again := w.LastScan != nil && !w.LastScan.Before(day.End()) && !sc.changed[day]
-		if s.p.cfg.Schedule.Settles(day, sc.begun) && (sc.pages == 1 || again) {
+		if s.p.cfg.Schedule.Settles(day, sc.begun) && (sc.pages == 1 || again) && !s.awaited(sc.tenant, day, sc.begun) {
 			days = append(days, day)
 		}
 	}

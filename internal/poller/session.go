@@ -136,11 +136,14 @@ func (p *Poller) newSession(ks *kafka.Session, snap *kafka.Snapshot, names []str
 		s.endCondition(t, status.TenantUnconfigured)
 		s.tenants = append(s.tenants, t)
 	}
+	if err := s.takeSignals(snap, names); err != nil {
+		return nil, err
+	}
 	s.unconfigured(snap.State)
 	s.inherit(p.workOf(ks.Shard()))
 	s.urgent = s.urgent || time.Since(snap.Mark.At) > scheduleEvery // whoever looks takes an old mark for a shard that cannot commit
 	p.worked.Store(ks.Shard(), true)
-	return s, s.takeSignals(snap, names)
+	return s, nil
 }
 
 // run works until ctx ends, the tenants change, or the session dies. Where it ends in order, it hands over.

@@ -57,6 +57,7 @@ type Config struct {
 	Concurrency int // closed windows of a tenant that are read at once; the open one always may be
 	// StandDown is how long the owner that deposed this one may commit nothing before it is deposed in turn; 0: 90 s.
 	StandDown time.Duration
+	PartRows  int // rows of settled days that are read again at once; 0: 500,000
 	ManyRows  int // unsettled rows of a tenant from which on a condition says so; 0: 20 million
 
 	// Tenants returns the tenants to poll now, and a channel that is closed when that changes.

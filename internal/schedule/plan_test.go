@@ -297,3 +297,16 @@ func TestPlanProperty(t *testing.T) {
 		}
 	}
 }
+
+// A day that somebody asks for waits for no backfill, though its second scan would.
+func TestAskedDayWaitsForNoBackfill(t *testing.T) {
+	w := old(2, 2000)
+	w.Asked = true
+	items, _ := week.Plan(Input{Now: noon, Windows: []Window{never(40), w, fresh(0, 1)}, PerMinute: 45})
+	for _, i := range items {
+		if i.Range.Contains(w.Day) {
+			return
+		}
+	}
+	t.Error("the day that is asked for is not in the plan")
+}

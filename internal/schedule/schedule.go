@@ -244,7 +244,9 @@ func (p *planner) schedule(d *day) {
 			d.due = final
 		}
 	case past:
-		d.kind = Second
+		if d.kind = Second; d.Asked {
+			d.kind = Again
+		}
 	}
 	if !d.Settled && d.Day <= p.today && (d.Asked || p.ahead(d.LastScan)) && d.due.After(p.Now) {
 		d.due = p.Now

@@ -154,8 +154,15 @@ func (t *Tenant) Drop(now time.Time, lookback time.Duration) int {
 			needed[owner] = needed[owner] || day != owner && !t.Settled(day)
 		}
 	}
+	reading := false // a day that was reopened
+	for _, w := range t.windows {
+		reading = reading || w.Reopened != nil && w.Settled == nil
+	}
 	gone := map[window.Day]*Window{}
 	for day, w := range t.windows {
+		if reading && w.Reopened != nil {
+			continue
+		}
 		old := now.Sub(day.End()) >= lookback+ledgerLife
 		if w.Settled != nil && old && t.Settled(day+1) && t.Settled(day+2) && !needed[day] {
 			gone[day] = w

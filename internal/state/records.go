@@ -112,7 +112,7 @@ type Window struct {
 	LastScan   *time.Time `json:"lastScan,omitempty"`   // when the last complete scan began
 	Tail       *time.Time `json:"tail,omitempty"`       // when the last scan of its end began, where that is later
 	Settled    *time.Time `json:"settled,omitempty"`
-	Reopened   *time.Time `json:"reopened,omitempty"` // it had settled, and a scan was asked for
+	Reopened   *time.Time `json:"reopened,omitempty"` // its ledger was taken back, or it is to be read again, because a scan was asked for
 	// Elsewhere are rows whose entry is in another window's ledger: re-dated when this one's was gone, they became new rows there.
 	// ElsewhereRevisions are the revisions that they have here.
 	Elsewhere          int64 `json:"elsewhere,omitempty"`

@@ -59,6 +59,11 @@ func (t *Tenant) Reopen(ledgers map[window.Day][]Known, read map[window.Day]bool
 	for _, k := range all {
 		t.known(t.windows[k.Owner], k)
 	}
+	for day := range ledgers { // until the days of read have settled again: the newest life of one of their rows may be there
+		if w := t.windows[day]; w != nil && w.Settled != nil && w.Reopened == nil {
+			w.Reopened, w.dirty = &now, true
+		}
+	}
 	for day := range read {
 		if w := t.windows[day]; w != nil && w.Settled != nil {
 			end := day.End() // when it was read last matters no more; that it was read whole does
@@ -106,7 +111,7 @@ func (t *Tenant) known(w *Window, k Known) {
 
 // Resettle ends the reading of a reopened day that will not be read to the end.
 func (t *Tenant) Resettle(day window.Day, now time.Time) {
-	if w := t.windows[day]; w != nil && w.Reopened != nil {
+	if w := t.windows[day]; w != nil && w.Reopened != nil && w.Settled == nil {
 		t.Settle(day, now)
 	}
 }
@@ -125,17 +130,16 @@ func (t *Tenant) ReadFrom(day window.Day) {
 	})
 }
 
-// StopReadingBack takes ReadFrom back: polling begins with the oldest day from which on all have been read.
+// StopReadingBack takes ReadFrom back: polling begins with the oldest day that was begun.
 func (t *Tenant) StopReadingBack() {
 	if t.Header.Origin == nil {
 		return
 	}
-	start := *t.Header.Origin
-	for start > t.Header.Start {
-		if w := t.windows[start-1]; !t.Dropped(start-1) && (w == nil || w.LastScan == nil) {
+	start := t.Header.Start
+	for ; start < *t.Header.Origin; start++ {
+		if w := t.windows[start]; t.Dropped(start) || w != nil && (w.LastScan != nil || w.Events+w.Rejects > 0) {
 			break
 		}
-		start--
 	}
 	t.SetHeader(func(h *Header) {
 		h.Start = start

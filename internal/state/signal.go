@@ -26,7 +26,7 @@ type Signal struct {
 	Events    int64         `json:"events"`            // published on its account, revisions among them
 	Revisions int64         `json:"revisions"`
 	Answer    string        `json:"answer,omitempty"` // the last word
-	Why       string        `json:"why,omitempty"`    // of an answer other than AnswerDone
+	Why       string        `json:"why,omitempty"`    // of an answer other than AnswerDone; of a scan, also what holds it up
 }
 
 // The kinds of signals.

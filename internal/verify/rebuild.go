@@ -122,6 +122,9 @@ func (s Settled) collect(ctx context.Context, c *kafka.Cluster, days map[window.
 				if call.StartDateTime != nil {
 					n.home = window.Of(*call.StartDateTime)
 				}
+				if !days[e.day] && !known[e.rowID] && !read[n.home] && !read[e.day] {
+					continue
+				}
 			}
 			l := life{e.rowID, e.day}
 			mu.Lock()
