@@ -36,6 +36,9 @@ const (
 	SignalForget = "forget"
 )
 
+// maxSignalDays bounds what one signal may ask for.
+const maxSignalDays = 1000
+
 // The answers.
 const (
 	AnswerDone     = "done"
@@ -49,9 +52,14 @@ func DecodeSignal(id string, value []byte) (Signal, error) {
 	if err := decodeJSON("signal/"+id, value, &s); err != nil {
 		return s, err
 	}
+	within := func(r *window.Range) bool {
+		return r == nil || s.Range.From <= r.From && r.From <= r.To && r.To <= s.Range.To
+	}
 	switch {
-	case s.Kind == SignalScan && (s.Range == nil || s.Range.Days() < 1):
+	case s.Kind == SignalScan && (s.Range == nil || s.Range.Days() < 1 || s.Range.Days() > maxSignalDays):
 		return s, fmt.Errorf("signal %s: its range is %v", id, s.Range)
+	case s.Kind == SignalScan && (s.Accepted != nil && s.Left == nil || !within(s.Left) || !within(s.Part)):
+		return s, fmt.Errorf("signal %s: what it says of its progress contradicts itself", id)
 	case s.Kind == SignalCancel && s.Target == "":
 		return s, fmt.Errorf("signal %s: it does not say what to cancel", id)
 	}
@@ -66,6 +74,9 @@ func (s Signal) Encode() []byte {
 
 // DaysLeft returns how many days of a scan are not done.
 func (s *Signal) DaysLeft() (n int) {
+	if s.Kind != SignalScan {
+		return 0
+	}
 	if s.Left != nil {
 		n += s.Left.Days()
 	}
