@@ -370,7 +370,7 @@ func (w *speedWorld) alone(b *testing.B) published {
 		byCommit[n] = append(byCommit[n], &kgo.Record{Topic: w.name, Key: rec.Key, Value: rec.Value, Headers: rec.Headers})
 		rows++
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.TransactionalID(w.name+"-alone"), kgo.ProducerLinger(0),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.TransactionalID(w.name+"-alone"), kgo.ProducerLinger(0), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()))
 	if err != nil {
 		b.Fatal(err)

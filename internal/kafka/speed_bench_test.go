@@ -96,7 +96,7 @@ type alone struct {
 
 func newAlone(b *testing.B, c *process) *alone {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(c.cfg.Brokers...), kgo.TransactionalID(c.cfg.Group+"-alone"),
-		kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.Lz4Compression()))
+		kgo.ProducerLinger(0), kgo.MetadataMinAge(250*time.Millisecond), kgo.ProducerBatchCompression(kgo.Lz4Compression()))
 	if err != nil {
 		b.Fatal(err)
 	}
