@@ -46,7 +46,7 @@ const Forever = int64(1) << 62
 
 const (
 	fetchWait     = 250 * time.Millisecond
-	fetchMaxBytes = 4 << 20 // several partitions are read at once
+	fetchMaxBytes = 1 << 20 // verify reads eight partitions at once, and what is read takes several times as much
 	retryPause    = 250 * time.Millisecond
 )
 
