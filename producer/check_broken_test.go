@@ -121,6 +121,7 @@ func brokenSetups() []brokenSetup {
 
 // TestCheckBrokenSetups breaks one thing at a time: exactly the lines of it, and those that hang on it, fail, and say what to do.
 func TestCheckBrokenSetups(t *testing.T) {
+	t.Parallel()
 	for _, tc := range brokenSetups() {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newCheckWorld(t)

@@ -56,6 +56,7 @@ func (w *checkWorld) ends() map[string]int64 {
 
 // What a changed set-up will publish again is said before; and the check leaves no trace in a state that a producer has left.
 func TestCheckSetup(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w := newCheckWorld(t)

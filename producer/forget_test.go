@@ -14,6 +14,7 @@ import (
 
 // TestForget forgets a tenant through a running producer, polls it again, and forgets another where nobody runs.
 func TestForget(t *testing.T) {
+	t.Parallel()
 	today := window.Of(time.Now())
 	tenants := []graphfake.TenantConfig{}
 	for _, id := range []string{worldTenant, "fabrikam"} {

@@ -40,6 +40,7 @@ const (
 //
 //	go test ./producer -run TestMakeGolden -golden 1.0.0
 func TestMakeGolden(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state.jsonl")
 	if *makeGolden != "" {
 		path = "testdata/state-" + *makeGolden + ".jsonl"

@@ -12,6 +12,7 @@ import (
 // TestNewerRecord has one record of a format, or of a kind, that only a newer version knows, in the state of this one: run and the
 // commands name it and say what to do, and nothing is published.
 func TestNewerRecord(t *testing.T) {
+	t.Parallel()
 	g := readGolden(t, "testdata/state-1.0.0.jsonl")
 	version := func(r *goldenRecord) { r.Value = []byte(strings.Replace(string(r.Value), `{"v":1,`, `{"v":99,`, 1)) }
 	as := func(key string) func(*goldenRecord) { // a kind that 1.0.0's set-up had none of

@@ -14,6 +14,7 @@ import (
 // TestGolden goes on, with today's program, from what each release has left behind: every record is read, the rows are the ones that
 // are known, nothing is published a second time, and verify proves all days, before and after.
 func TestGolden(t *testing.T) {
+	t.Parallel()
 	paths, err := filepath.Glob("testdata/state-*.jsonl")
 	if err != nil || len(paths) == 0 {
 		t.Fatal(paths, err)

@@ -33,6 +33,7 @@ func TestScanUsage(t *testing.T) {
 
 // TestScan asks a running producer for settled days, days further back, and what it cannot do. On a real Kafka where there is one.
 func TestScan(t *testing.T) {
+	t.Parallel()
 	today := window.Of(time.Now())
 	w := newWorld(t, graphfake.Config{Seed: 8, PageSize: 1000, Tenants: []graphfake.TenantConfig{{ID: worldTenant, From: (today - 12).Start(),
 		To: today.Start(), RowsPerDay: 30, Flat: true}}}, "POLL_START=192h", "POLL_LOOKBACK=1s")

@@ -119,6 +119,7 @@ func TestVerifyForeign(t *testing.T) {
 
 // TestVerifyDamagedState names the record, and says that it is one of the state.
 func TestVerifyDamagedState(t *testing.T) {
+	t.Parallel()
 	for key, values := range map[string][]string{
 		"contoso/pstn/tenant":                  {"junk", `{"start":"2026-11-01"}`, `{"v":2}`},
 		"contoso/pstn/month/2026-11":           {"junk", `{"v":1,"settled":"x"}`, `{"v":2}`},

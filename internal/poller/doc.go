@@ -10,7 +10,7 @@
 //
 // What an operator should know of is a condition (conditions.go): of a tenant or, beyond the life of a session, of the shard (work.go).
 //
-// Commands ask something of the owner by signals (signal.go, forget.go): records of the state topic, done once, by whoever owns the
+// Commands ask something of the owner by signals (signal.go, asked.go, forget.go): records of the state topic, done once, by whoever owns the
 // shard when they are. A settled day is read again only so, and only with its ledger, rebuilt and proved by package verify.
 //
 // What is published is ahead of the topics in memory only between the comparison and the end of the commit; what scans tell beside
