@@ -9,6 +9,7 @@ import (
 
 	"pstncalls/internal/config"
 	"pstncalls/internal/kafka"
+	"pstncalls/internal/poller"
 	"pstncalls/internal/state"
 	"pstncalls/internal/verify"
 	"pstncalls/internal/window"
@@ -129,12 +130,9 @@ func runScan(ctx context.Context, e env, args []string) error {
 	return nil
 }
 
-// keptByGraph is how many days back Graph has calls.
-const keptByGraph = 366
-
 // possible refuses what the owner would have to refuse: who does not wait would not hear of it.
 func possible(ctx context.Context, cluster *kafka.Cluster, view *kafka.StateView, tenants []string, days window.Range, now time.Time) error {
-	if oldest := window.Of(now) - keptByGraph; days.From < oldest {
+	if oldest := window.Of(now) - poller.MaxBack; days.From < oldest {
 		return fmt.Errorf("refused: Graph keeps no calls before %s", oldest)
 	}
 	removed, err := verify.Removed(ctx, cluster, view)

@@ -22,8 +22,8 @@ import (
 const (
 	// partRows is how many rows of settled days are given back their ledgers at once: so memory does not grow with the range.
 	partRows = 500_000
-	// maxBack is how far back a scan may ask: Graph keeps no calls that are older, and would be asked in vain.
-	maxBack = 366
+	// MaxBack is how many days back a scan may ask: Graph keeps no calls that are older, and would be asked in vain.
+	MaxBack = 366
 	// mostApart is how long at most a part waits whose events cannot be read.
 	mostApart = time.Hour
 )
@@ -54,8 +54,8 @@ func (s *session) acceptScan(w *wish) {
 		refuse("the running producer does not poll this tenant: see GRAPH_TENANTS")
 	case w.Range.To > today+2: // the asker's clock may be ahead, and its day another one
 		refuse("%s lies in the future", w.Range.To-1)
-	case w.Range.From < today-maxBack:
-		refuse("Graph keeps no calls before %s", today-maxBack)
+	case w.Range.From < today-MaxBack:
+		refuse("Graph keeps no calls before %s", today-MaxBack)
 	case w.Range.To < t.Header.Start:
 		refuse("polling begins at %s: a range further back has to reach it, or days in between would never be read: ask up to there", t.Header.Start)
 	default:
