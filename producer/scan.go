@@ -21,8 +21,8 @@ func scanCommand() command {
 		synopsis: "asks the running producer to read days again, or further back",
 		help: `The running producer reads the days once more, newest first, and publishes what is new or has changed. Days that have settled get
 their ledgers back first: from the events topic, proved against what the state has kept of them, so that nothing is published
-twice. Where retention has removed their events that cannot be done, and the scan is refused. Days before the first one that was ever read
-are read and published as any other; the watermark does not go back for them.
+twice. Where retention has removed their events that cannot be done, and the scan is refused. Days further back than the first that is
+polled are read and published as any other, in a range that reaches it; the watermark does not go back for them.
 
 The wish is a record of the state topic: it outlives restarts and changes of the owner, and is done once. With --wait the command stays
 until then, says how far it is, and exits with 1 if it was refused or canceled.
