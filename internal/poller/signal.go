@@ -76,6 +76,9 @@ func (s *session) takeSignals(snap *kafka.Snapshot, names []string) error {
 func (s *session) listen(ctx context.Context, from int64) {
 	s.workers.Go(func() {
 		for sig, err := range s.p.cfg.Cluster.Signals(ctx, s.kafka.Shard(), from) {
+			if ctx.Err() != nil {
+				return // the error is the session's own end: it has to release, and not to die of it
+			}
 			select {
 			case s.heard <- heard{sig, err}:
 			case <-ctx.Done():
