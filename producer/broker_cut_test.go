@@ -37,6 +37,7 @@ var (
 // The first lives on, and what it has sent as the owner arrives when it is the owner no more. A cut that ends soon is sat out, and a slow
 // network is no fault.
 func TestBrokerCut(t *testing.T) {
+	t.Parallel()
 	o := newOutages(t, "cut", 1)
 	for _, c := range []cut{{onlyRequests, kmsg.EndTxn, leaves}, {onlyRequests, kmsg.Produce, leaves}, {onlyAnswers, kmsg.EndTxn, leaves}} {
 		o.cut(c)

@@ -144,6 +144,7 @@ func matrix() (cells []cell) {
 // TestMatrix brings every fault about at every named point of the commit path, the start, the merge of a ledger and the hand-over,
 // each in a world of its own. The frozen cost no time of the machine, so all cells begin together; few of them are busy at once.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	busy := make(chan struct{}, 4)
 	var all sync.WaitGroup
 	var mu sync.Mutex

@@ -28,6 +28,7 @@ func (reg testRegistry) environ(topic string) []string {
 }
 
 func TestSchemaCommand(t *testing.T) {
+	t.Parallel()
 	eachRegistry(t, func(t *testing.T, reg testRegistry) {
 		topic := reg.topic()
 		subject := subjectOf(topic)
@@ -154,6 +155,7 @@ func TestSchemaCommandUsage(t *testing.T) {
 // run waits for the registry before it asks Graph; from then on nothing asks the registry, and nothing notices that it is away. The
 // next start waits for it again, and publishes nothing in between.
 func TestRunWithRegistry(t *testing.T) {
+	t.Parallel()
 	eachRegistry(t, func(t *testing.T, reg testRegistry) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()

@@ -52,6 +52,7 @@ const stall = 3 * time.Minute
 
 // TestSoak strikes at three replicas, one to all three at a time, while Graph throttles, fails, and changes what it said.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	seed := seedOf(t)
 	strikes := countOf(t, "PSTNCALLS_TEST_KILLS", soakSize)
 	today := time.Now().UTC().Truncate(24 * time.Hour)

@@ -34,6 +34,7 @@ const showRows = 3000
 // wrote, each on a day of its own: exactly those days differ, and the rows are named where a ledger or Graph allows it, whether a
 // producer is at work on the copies or not.
 func TestVerifyShow(t *testing.T) {
+	t.Parallel()
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the log is large, and so is what is read of it
 	s := newShow(t)
 	s.publish()
