@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 60, "how many histories TestModel plays")
+	seeds     = flag.Int("seeds", 100, "how many histories TestModel plays")
 	oneSeed   = flag.Uint64("seed", 0, "the only history TestModel plays")
 	onlyOps   = flag.String("ops", "", "the operations of -seed that are played, by number; all by default")
 	shrinkFor = flag.Duration("shrink", time.Minute, "how long a smaller history is looked for, in real time")
