@@ -6,8 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -73,15 +76,15 @@ func runForget(ctx context.Context, e env, args []string) error {
 			return err
 		}
 	}
-	facts, err := cluster.Facts(ctx, view.Shards)
-	if err != nil {
-		return err
-	}
 	w, err := give(ctx, cluster, view, state.Signal{Kind: state.SignalForget, Tenant: *tenant})
 	if err != nil {
 		return err
 	}
-	if facts.Assigned != nil && len(facts.Assigned) == 0 { // nobody is in the group: one that is will have the shard, or get it
+	alone, err := awaitGroup(ctx, e, cluster, view, w)
+	if err != nil {
+		return err
+	}
+	if alone {
 		fmt.Fprintln(e.stderr, "no producer runs: this command does it itself")
 		p := poller.New(poller.Config{Cluster: cluster, Clock: clock.System, Metrics: status.NewMetrics(prometheus.NewRegistry()), Log: log})
 		if err := p.Forget(ctx, w.shard, *tenant, w.ID); err != nil {
@@ -91,16 +94,46 @@ func runForget(ctx context.Context, e env, args []string) error {
 	return await(ctx, e, cluster, []*wish{w}, *asJSON)
 }
 
+// groupLook is how often the group is looked at while nobody has answered: it misses a member that has died only after its session.
+const groupLook = 5 * time.Second
+
+// awaitGroup waits for the last word on a signal or until nobody is in the group, and reports the latter. Where the cluster does not
+// tell who is, it does not wait.
+func awaitGroup(ctx context.Context, e env, cluster *kafka.Cluster, view *kafka.StateView, w *wish) (alone bool, err error) {
+	for looks := 0; ; looks++ {
+		facts, err := cluster.Facts(ctx, view.Shards)
+		if err != nil || facts.Assigned == nil || len(facts.Assigned) == 0 {
+			return err == nil && facts.Assigned != nil, err
+		}
+		if looks%12 == 1 {
+			fmt.Fprintf(e.stderr, "tenant %s: nobody has answered yet, and the group has members: %s\n", w.Tenant, strings.Join(slices.Compact(slices.Sorted(maps.Values(facts.Assigned))), ", "))
+		}
+		look, cancel := context.WithTimeout(ctx, groupLook)
+		err = followSignal(look, cluster, w, func(*wish) {})
+		again := look.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !again {
+			return false, err
+		}
+	}
+}
+
+const nobodyAnswers = "nobody is there to ask: --yes says that it is meant"
+
 // confirm asks whoever sits there.
 func confirm(e env, tenant string) (bool, error) {
 	if f, ok := e.stdin.(*os.File); ok {
 		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-			return false, &usageError{command: "forget", message: "nobody is there to ask: --yes says that it is meant"}
+			return false, &usageError{command: "forget", message: nobodyAnswers}
 		}
 	}
 	fmt.Fprintf(e.stderr, "All that the state has of tenant %s will be deleted. Polled again, all its calls since POLL_START would be published a second time.\nForget it? Answer with the tenant's name: ", tenant)
 	line, err := bufio.NewReader(e.stdin).ReadString('\n')
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF && line == "": // /dev/null is a device, too
+		fmt.Fprintln(e.stderr)
+		return false, &usageError{command: "forget", message: nobodyAnswers}
+	case err != nil && err != io.EOF:
 		return false, fmt.Errorf("read the answer: %w", err)
 	}
 	if strings.TrimSpace(line) != tenant {

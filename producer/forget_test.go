@@ -73,7 +73,9 @@ func TestForget(t *testing.T) {
 	}
 
 	// Polled again it is a new tenant, and its ledgers can be rebuilt: from the new events alone.
-	p.stop()
+	if code := p.stop(); code != exitDone {
+		t.Errorf("the producer ended with %d", code)
+	}
 	p = w.start("none")
 	published(3 * 5 * 20)
 	w.await("the days to be proved", func() bool {
@@ -86,13 +88,14 @@ func TestForget(t *testing.T) {
 		t.Errorf("scan: exit %d, %s%s", code, out, said)
 	}
 
-	if code := p.stop(); code != exitDone {
-		t.Errorf("the producer ended with %d", code)
-	}
+	p.kill() // the group misses it only after its session
 	if code, out, said := forget("", "--tenant", worldTenant, "--yes"); code != exitDone || !strings.Contains(said, "does it itself") || !strings.Contains(out, "tenant contoso: done") {
 		t.Errorf("forget without a producer: exit %d, %s%s", code, out, said)
 	}
 	proved(6, "200 events are of tenants that have been forgotten since")
+	if code, _, said := forget("", "--tenant", "fabrikam"); code != exitUsage || !strings.Contains(said, "nobody is there to ask: --yes") {
+		t.Errorf("without an answer: exit %d, %s", code, said)
+	}
 	if code, _, said := forget("", "--yes"); code != exitUsage || !strings.Contains(said, "--tenant: want the tenant") {
 		t.Errorf("without a tenant: exit %d, %s", code, said)
 	}

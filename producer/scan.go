@@ -25,7 +25,7 @@ twice. Where retention has removed their events that cannot be done, and the sca
 polled are read and published as any other, in a range that reaches it; the watermark does not go back for them.
 
 The wish is a record of the state topic: it outlives restarts and changes of the owner, and is done once. With --wait the command stays
-until then, says how far it is, and exits with 1 if it was refused or canceled.
+until then, says how far it is, and exits with 1 if it was refused or canceled. --cancel stays for the answer where a producer runs.
 
 Example:
   KAFKA_BROKERS=kafka:9092 producer scan --tenant contoso --from 2026-11-01 --to 2026-11-08 --wait
@@ -94,7 +94,16 @@ func runScan(ctx context.Context, e env, args []string) error {
 			if scans[0], err = give(ctx, cluster, view, state.Signal{Kind: state.SignalCancel, Tenant: scans[0].Tenant, Target: *cancel}); err != nil {
 				return err
 			}
-			*wait = true // it takes a second
+			if !*wait {
+				nobody, err := awaitGroup(ctx, e, cluster, view, scans[0])
+				if err != nil {
+					return err
+				}
+				if nobody && !*asJSON {
+					fmt.Fprintf(e.stdout, "%s  tenant %s  its end is asked for: no producer runs, the next one does it\n", *cancel, scans[0].Tenant)
+				}
+				*wait = !nobody
+			}
 		}
 	default:
 		tenants, err := knownTenants("scan", view, *tenant)

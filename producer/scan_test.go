@@ -99,6 +99,17 @@ func TestScan(t *testing.T) {
 	if code, out, said = scan("--list"); code != exitDone || !strings.Contains(out, got[0].ID) || !strings.Contains(out, "not accepted yet") {
 		t.Errorf("--list: exit %d, %s%s", code, out, said)
 	}
+	code, out, said = scan("--from", from, "--to", to)
+	second, _, _ := strings.Cut(out, " ")
+	if code != exitDone || second == "" {
+		t.Fatalf("a second scan: exit %d, %s%s", code, out, said)
+	}
+	if code, out, said = scan("--cancel", second); code != exitDone || !strings.Contains(out, "its end is asked for: no producer runs") {
+		t.Errorf("--cancel: exit %d, %s%s", code, out, said)
+	}
+	if _, out, _ := scan("--list"); strings.Count(out, "not accepted yet") != 2 || strings.Count(out, "its end is asked for") != 1 {
+		t.Errorf("--list after --cancel: %s", out)
+	}
 	w.start("none")
 	w.await("the wish to be granted by the next owner", func() bool {
 		code, out, _ := scan("--list", "--json")

@@ -32,6 +32,7 @@ type wish struct {
 	Revisions int64         `json:"revisions"`
 	Answer    string        `json:"answer,omitempty"` // "": not yet
 	Why       string        `json:"why,omitempty"`
+	Canceling bool          `json:"canceling,omitempty"` // somebody has asked for its end, and nobody has answered yet
 
 	shard  int32
 	offset int64
@@ -67,6 +68,7 @@ func give(ctx context.Context, cluster *kafka.Cluster, view *kafka.StateView, x 
 
 // pending returns the signals that are not done with, oldest first.
 func pending(view *kafka.StateView) (out []*wish, err error) {
+	canceling := map[string]bool{}
 	for key, value := range view.State {
 		id, ok := strings.CutPrefix(key, kafka.SignalPrefix)
 		if !ok {
@@ -79,6 +81,12 @@ func pending(view *kafka.StateView) (out []*wish, err error) {
 		s := &wish{ID: id, shard: kafka.ShardOf(x.Tenant, view.Shards)}
 		s.take(x)
 		out = append(out, s)
+		if x.Kind == state.SignalCancel && x.Answer == "" {
+			canceling[x.Target] = true
+		}
+	}
+	for _, s := range out {
+		s.Canceling = canceling[s.ID]
 	}
 	slices.SortFunc(out, func(a, b *wish) int { return a.Given.Compare(b.Given) })
 	return out, nil
@@ -177,6 +185,9 @@ func printSignals(w io.Writer, all []*wish) error {
 			if s.Why != "" {
 				at += ": " + s.Why
 			}
+		}
+		if s.Canceling {
+			at += "; its end is asked for"
 		}
 		if _, err := fmt.Fprintf(w, "%s  tenant %s  %s  given %s by %s; %s\n", s.ID, s.Tenant, s.Range, s.Given.Format(shownTime), s.By, at); err != nil {
 			return err

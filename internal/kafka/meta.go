@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // Keys of the records that belong to the partition itself. All other keys begin with a tenant and a slash.
@@ -109,8 +111,12 @@ func (m *Meta) check(c *Cluster, l Layout) error {
 		return &RefusedError{Subject: topic, Reason: fmt.Sprintf("it has %d partitions and was started with %d: tenants would change their shard", l.StatePartitions, m.StatePartitions),
 			Mend: fmt.Sprintf("partitions cannot be taken back: copy it into a new topic with %d partitions and name that in KAFKA_STATE_TOPIC", m.StatePartitions)}
 	case m.TopicIDs.Events != l.TopicIDs.Events:
-		return &RefusedError{Subject: "events topic " + c.cfg.Topics.Events, Reason: "it was re-created since the state was written: what had been published is gone",
-			Mend: freshStartMend}
+		reason := "it was re-created since the state was written, and what had been published is gone; or it is not the topic that the state was written for"
+		if l.EventsPartitions == 0 {
+			reason = "it does not exist, and the state topic " + c.cfg.Topics.State + " says what has been published to it"
+		}
+		return &RefusedError{Subject: "events topic " + c.cfg.Topics.Events, Reason: reason,
+			Mend: "put KAFKA_EVENTS_TOPIC right if it names the wrong one; " + freshStartMend}
 	}
 	return nil
 }
@@ -128,15 +134,18 @@ type found struct {
 // that it knows nothing of is refused before anything is written, for that is how a lost state topic would turn into a second
 // copy of everything.
 func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) {
+	r, err := c.NewReader()
+	if err != nil {
+		return Layout{}, err
+	}
+	defer r.Close()
+	if err := c.begun(ctx, r, freshStart); err != nil {
+		return Layout{}, err
+	}
 	l, err := c.ensureTopics(ctx)
 	if err != nil {
 		return l, err
 	}
-	r, err := c.NewReader()
-	if err != nil {
-		return l, err
-	}
-	defer r.Close()
 
 	// Before the state is read: what another replica commits meanwhile is not held against it.
 	ends, err := r.StableEnds(ctx, c.cfg.Topics.Events)
@@ -148,6 +157,32 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 		return l, err
 	}
 	return l, c.writeMetas(ctx, r, l)
+}
+
+// begun refuses what beginning refuses where one of events and state topic is there and the other is not: its name may be misspelt, and a
+// topic that was created of it would stay.
+func (c *Cluster) begun(ctx context.Context, r *Reader, freshStart bool) error {
+	var md kadm.Metadata
+	err := c.withAdmin(func(adm *kadm.Client) (err error) {
+		md, err = c.metadata(ctx, adm)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	events, state := md.Topics[c.cfg.Topics.Events], md.Topics[c.cfg.Topics.State]
+	if (events.Err == nil) == (state.Err == nil) {
+		return nil
+	}
+	l := Layout{EventsPartitions: int32(len(events.Partitions)), StatePartitions: int32(len(state.Partitions)), TopicIDs: TopicIDs{Events: events.ID.String()}}
+	ends := map[int32]int64{}
+	if events.Err == nil {
+		if ends, err = r.StableEnds(ctx, c.cfg.Topics.Events); err != nil {
+			return err
+		}
+	}
+	_, err = c.beginning(ctx, r, l, ends, freshStart)
+	return err
 }
 
 // beginning looks at the state as one that is about to begin work on it, and writes nothing. An empty state is refused beside events
@@ -170,7 +205,7 @@ func (c *Cluster) beginning(ctx context.Context, r *Reader, l Layout, ends map[i
 		case last || l.StatePartitions == 0:
 			return st, &RefusedError{Subject: "state topic " + c.cfg.Topics.State,
 				Reason: fmt.Sprintf("it is empty or missing, but %s/%d holds events: the state was lost, and everything would be published a second time", c.cfg.Topics.Events, partition),
-				Mend:   "restore the state topic, or accept second copies of all since POLL_START and start once with POLL_FRESH_START=true"}
+				Mend:   "put KAFKA_STATE_TOPIC right if it names the wrong one, restore the state topic, or accept second copies of all since POLL_START and start once with POLL_FRESH_START=true"}
 		}
 		// Brokers answer a commit before every partition has its marker: the events may be readable, and their state not yet.
 		if err := r.Decided(ctx, c.cfg.Topics.State); err != nil {

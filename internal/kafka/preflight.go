@@ -258,7 +258,7 @@ func (p *preflight) state(ctx context.Context, freshStart bool) {
 			p.found(Warning, "setup", p.c.cfg.Topics.Events, fmt.Sprintf("it has %d partitions, and had %d at the first start: run goes on and publishes nothing twice, but a key may be on another partition now, so there is no order between a row's revisions from before and after", is, was),
 				"nothing; readers take a row's highest revision, whatever the order")
 		}
-		p.found(Fine, "state", name, "it belongs to the group "+p.c.cfg.Group+" and to these topics: run goes on from it", "")
+		p.found(Fine, "state", name, "it belongs to the group "+p.c.cfg.Group+" and to this events topic: run goes on from it", "")
 	} else if freshStart {
 		p.found(Warning, "state", name, "it is empty, and POLL_FRESH_START=true: whatever the events topic holds, everything since POLL_START is published", "set POLL_FRESH_START=false after the first start")
 	} else {

@@ -63,7 +63,7 @@ func TestPreflightFindsWhatIsRefused(t *testing.T) {
 		{"events deleted", func(t *testing.T, c *process) {
 			used(t, c)
 			deleteTopic(t, c, c.cfg.Topics.Events)
-		}, "state", "re-created"},
+		}, "state", "does not exist, and the state topic"},
 		{"state re-created", func(t *testing.T, c *process) {
 			used(t, c)
 			deleteTopic(t, c, c.cfg.Topics.State)

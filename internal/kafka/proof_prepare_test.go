@@ -173,6 +173,33 @@ func TestPrepareRefuses(t *testing.T) {
 	}
 }
 
+// A name that is misspelt is refused before a topic of that name is there: it would stay, and nobody would miss what is in the right one.
+func TestPrepareMisspelt(t *testing.T) {
+	for variable, misspell := range map[string]func(*kafka.Topics) string{
+		"KAFKA_EVENTS_TOPIC": func(ts *kafka.Topics) string { ts.Events += "-x"; return ts.Events },
+		"KAFKA_STATE_TOPIC":  func(ts *kafka.Topics) string { ts.State += "-x"; return ts.State },
+	} {
+		t.Run(variable, func(t *testing.T) {
+			c := newCluster(t)
+			used(t, c)
+			decided(t, c, c.cfg.Topics.Events)
+			name := ""
+			wrong := with(t, c, func(cfg *kafka.Config) { name = misspell(&cfg.Topics) })
+			_, err := wrong.Prepare(testContext(t), false)
+			if !kafka.IsRefused(err) || !strings.Contains(err.Error(), "put "+variable+" right") {
+				t.Errorf("got %v, want a refusal that names %s", err, variable)
+			}
+			admin(t, c, func(ctx context.Context, adm *kadm.Client) error {
+				ts, err := adm.ListTopics(ctx, name)
+				if err == nil && ts.Has(name) {
+					t.Errorf("topic %s was created", name)
+				}
+				return err
+			})
+		})
+	}
+}
+
 func TestPrepareForeignGroup(t *testing.T) {
 	c := newCluster(t)
 	used(t, c)
