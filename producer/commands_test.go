@@ -378,3 +378,18 @@ func TestHelpOfEachCommand(t *testing.T) {
 		}
 	}
 }
+
+func TestHelp(t *testing.T) {
+	for _, c := range commands() {
+		code, out, said := invoke(t.Context(), nil, "", "help", c.name)
+		if _, own, _ := invoke(t.Context(), nil, "", c.name, "--help"); code != exitDone || said != "" || out == "" || out != own {
+			t.Errorf("help %s: exit %d, %s%s", c.name, code, out, said)
+		}
+	}
+	if code, out, _ := invoke(t.Context(), nil, "", "help"); code != exitDone || !strings.Contains(out, "Commands:") {
+		t.Errorf("help: exit %d, %s", code, out)
+	}
+	if code, _, said := invoke(t.Context(), nil, "", "help", "bogus"); code != exitUsage || !strings.Contains(said, `unknown command "bogus"`) {
+		t.Errorf("help bogus: exit %d, %s", code, said)
+	}
+}

@@ -68,8 +68,11 @@ func dispatch(ctx context.Context, e env, args []string) int {
 		name, args = "help", nil
 	}
 	if name == "help" {
-		printHelp(e.stdout)
-		return exitDone
+		if len(args) == 0 {
+			printHelp(e.stdout)
+			return exitDone
+		}
+		name, args = args[0], []string{"--help"}
 	}
 	for _, c := range commands() {
 		if c.name == name {

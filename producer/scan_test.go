@@ -81,6 +81,9 @@ func TestScan(t *testing.T) {
 	if code, out, said := invoke(t.Context(), w.environ, "", "verify"); code != exitDone || !strings.Contains(out, " differs=0 ") || strings.Contains(out, "proved=0 ") {
 		t.Errorf("verify: exit %d, %s%s", code, out, said)
 	}
+	if code, _, said := invoke(t.Context(), w.environ, "", "verify", "--from", "2020-01-01", "--to", "2020-02-01"); code != exitFailed || !strings.Contains(said, "nothing is proved: no day of [2020-01-01, 2020-02-01)") {
+		t.Errorf("verify of days that are not there: exit %d, %s", code, said)
+	}
 
 	code, out, said = scan("--from", (today - 12).String(), "--to", (today - 8).String(), "--wait", "--json")
 	var got []wish

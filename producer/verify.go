@@ -90,6 +90,9 @@ func runVerify(ctx context.Context, e env, args []string) error {
 	if r == nil {
 		r = &verify.Report{Tenants: []verify.Tenant{}, Partial: "interrupted before any event was read", Verdict: verify.Verdict{Partial: true}}
 	}
+	if failed == nil && r.Partial == "" && o.Days != nil && r.Verdict.Days == 0 { // a wrong year must not look like a proof
+		failed = fmt.Errorf("nothing is proved: no day of %s has been polled; `producer status` shows which have", o.Days)
+	}
 	if *asJSON {
 		enc := json.NewEncoder(e.stdout)
 		enc.SetEscapeHTML(false)

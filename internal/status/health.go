@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -103,7 +104,11 @@ const (
 func Serve(ctx context.Context, addr string, h http.Handler) (bound string, wait func() error, err error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return "", nil, fmt.Errorf("listen on %s: %w; is another process there already?", addr, err)
+		hint := "want an address such as 127.0.0.1:8080"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			hint = "another process is there already"
+		}
+		return "", nil, fmt.Errorf("listen on %s: %w; %s", addr, err, hint)
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}
 	done := make(chan error, 1)
