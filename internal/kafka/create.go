@@ -82,6 +82,17 @@ func (w wantedTopic) attempt(brokers int, ask func(replicas int16, configs map[s
 	return a, ask(a.replicas, configs)
 }
 
+// validate has the brokers judge, without doing it, what create would ask of them.
+func (w wantedTopic) validate(ctx context.Context, adm *kadm.Client, brokers int) (attempt, error) {
+	return w.attempt(brokers, func(replicas int16, configs map[string]*string) error {
+		rs, err := adm.ValidateCreateTopics(ctx, w.partitions, replicas, configs, w.name)
+		if err == nil {
+			err = rs[w.name].Err // the fault of a bad config is in the topic's own response
+		}
+		return err
+	})
+}
+
 func (c *Cluster) create(ctx context.Context, adm *kadm.Client, w wantedTopic, brokers int) error {
 	a, err := w.attempt(brokers, func(replicas int16, configs map[string]*string) error {
 		// The fault of a bad config is in the topic's own response, not in the request's error.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Keys of the records that belong to the partition itself. All other keys begin with a tenant and a slash.
@@ -159,21 +160,22 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 	return l, c.writeMetas(ctx, r, l)
 }
 
-// begun refuses what beginning refuses where one of events and state topic is there and the other is not: its name may be misspelt, and a
-// topic that was created of it would stay.
+// begun refuses what beginning refuses where one of events and state topic is there and the other would be created: its name may be
+// misspelt, and the topic would stay.
 func (c *Cluster) begun(ctx context.Context, r *Reader, freshStart bool) error {
 	var md kadm.Metadata
+	var creatable bool
 	err := c.withAdmin(func(adm *kadm.Client) (err error) {
-		md, err = c.metadata(ctx, adm)
+		if md, err = c.metadata(ctx, adm); err != nil {
+			return err
+		}
+		creatable, err = c.oneMissing(ctx, adm, md)
 		return err
 	})
-	if err != nil {
+	if err != nil || !creatable {
 		return err
 	}
 	events, state := md.Topics[c.cfg.Topics.Events], md.Topics[c.cfg.Topics.State]
-	if (events.Err == nil) == (state.Err == nil) {
-		return nil
-	}
 	l := Layout{EventsPartitions: int32(len(events.Partitions)), StatePartitions: int32(len(state.Partitions)), TopicIDs: TopicIDs{Events: events.ID.String()}}
 	ends := map[int32]int64{}
 	if events.Err == nil {
@@ -183,6 +185,28 @@ func (c *Cluster) begun(ctx context.Context, r *Reader, freshStart bool) error {
 	}
 	_, err = c.beginning(ctx, r, l, ends, freshStart)
 	return err
+}
+
+// oneMissing reports whether one of events and state topic is there and the other is not. A broker that has just started may not know
+// of one yet: the controller, which would create it, has to say so too.
+func (c *Cluster) oneMissing(ctx context.Context, adm *kadm.Client, md kadm.Metadata) (bool, error) {
+	var missing []wantedTopic
+	for _, w := range c.wanted() {
+		if w.name != c.cfg.Topics.Events && w.name != c.cfg.Topics.State {
+			continue
+		}
+		if err := md.Topics[w.name].Err; errors.Is(err, kerr.UnknownTopicOrPartition) {
+			missing = append(missing, w)
+		} else if err != nil {
+			return false, fmt.Errorf("topic %s: %w", w.name, err)
+		}
+	}
+	if len(missing) != 1 {
+		return false, nil
+	}
+	// One that is there after all, or cannot be created, is a matter of ensureTopics.
+	_, err := missing[0].validate(ctx, adm, len(md.Brokers))
+	return err == nil, nil
 }
 
 // beginning looks at the state as one that is about to begin work on it, and writes nothing. An empty state is refused beside events

@@ -224,13 +224,7 @@ func (p *preflight) judge(ctx context.Context, w wantedTopic, t *kmsg.MetadataRe
 
 // creatable has the brokers judge, without doing it, what create would ask of them.
 func (p *preflight) creatable(ctx context.Context, w wantedTopic) {
-	a, err := w.attempt(len(p.md.Brokers), func(replicas int16, configs map[string]*string) error {
-		rs, err := p.adm.ValidateCreateTopics(ctx, w.partitions, replicas, configs, w.name)
-		if err == nil {
-			err = rs[w.name].Err // the fault of a bad config is in the topic's own response
-		}
-		return err
-	})
+	a, err := w.validate(ctx, p.adm, len(p.md.Brokers))
 	will := fmt.Sprintf("it does not exist yet: run creates it with %d partitions and %d replicas", w.partitions, a.replicas)
 	if a.refusal != nil {
 		will += "; the cluster refuses some of its settings (" + a.refusal.Error() + "), and its own defaults will hold"

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -197,6 +199,19 @@ func TestPrepareMisspelt(t *testing.T) {
 				return err
 			})
 		})
+	}
+}
+
+// A broker that has just started may not know of a topic yet that is there.
+func TestPrepareStaleBroker(t *testing.T) {
+	for _, topic := range []func(kafka.Topics) string{func(ts kafka.Topics) string { return ts.Events }, func(ts kafka.Topics) string { return ts.State }} {
+		fake, c := newFake(t)
+		used(t, c)
+		name := topic(c.cfg.Topics)
+		fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: name, Err: kerr.UnknownTopicOrPartition, Count: 1})
+		if _, err := c.Prepare(testContext(t), false); err != nil || fault.Hits() != 1 {
+			t.Errorf("%s, unknown %d times: %v", name, fault.Hits(), err)
+		}
 	}
 }
 
