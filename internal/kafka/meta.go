@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Keys of the records that belong to the partition itself. All other keys begin with a tenant and a slash.
@@ -140,78 +140,47 @@ func (c *Cluster) Prepare(ctx context.Context, freshStart bool) (Layout, error) 
 		return Layout{}, err
 	}
 	defer r.Close()
-	if err := c.begun(ctx, r, freshStart); err != nil {
-		return Layout{}, err
-	}
-	l, err := c.ensureTopics(ctx)
+	l, err := c.ensureTopics(ctx, r, freshStart)
 	if err != nil {
 		return l, err
 	}
-
-	// Before the state is read: what another replica commits meanwhile is not held against it.
-	ends, err := r.StableEnds(ctx, c.cfg.Topics.Events)
-	if err != nil {
-		return l, err
-	}
-	st, err := c.beginning(ctx, r, l, ends, freshStart)
+	st, err := c.beginning(ctx, r, l, freshStart)
 	if err != nil || !st.virgin || st.complete && !st.beyond {
 		return l, err
 	}
 	return l, c.writeMetas(ctx, r, l)
 }
 
-// begun refuses what beginning refuses where one of events and state topic is there and the other would be created: its name may be
-// misspelt, and the topic would stay.
-func (c *Cluster) begun(ctx context.Context, r *Reader, freshStart bool) error {
-	var md kadm.Metadata
-	var creatable bool
-	err := c.withAdmin(func(adm *kadm.Client) (err error) {
-		if md, err = c.metadata(ctx, adm); err != nil {
-			return err
-		}
-		creatable, err = c.oneMissing(ctx, adm, md)
-		return err
-	})
-	if err != nil || !creatable {
-		return err
-	}
+// mayCreate refuses what beginning refuses where one of events and state topic is there and the other is about to be created: its name
+// may be misspelt, and the topic would stay.
+func (c *Cluster) mayCreate(ctx context.Context, adm *kadm.Client, r *Reader, md kadm.Metadata, missing []wantedTopic, freshStart bool) error {
 	events, state := md.Topics[c.cfg.Topics.Events], md.Topics[c.cfg.Topics.State]
-	l := Layout{EventsPartitions: int32(len(events.Partitions)), StatePartitions: int32(len(state.Partitions)), TopicIDs: TopicIDs{Events: events.ID.String()}}
-	ends := map[int32]int64{}
-	if events.Err == nil {
-		if ends, err = r.StableEnds(ctx, c.cfg.Topics.Events); err != nil {
-			return err
-		}
+	if (events.Err == nil) == (state.Err == nil) {
+		return nil
 	}
-	_, err = c.beginning(ctx, r, l, ends, freshStart)
+	w := missing[slices.IndexFunc(missing, func(w wantedTopic) bool { return w.name == c.cfg.Topics.Events || w.name == c.cfg.Topics.State })]
+	// A broker that has just started may not know of a topic yet: the controller has to say so too. And one that cannot be created does
+	// not come to be.
+	if _, err := w.validate(ctx, adm, len(md.Brokers)); err != nil {
+		return nil
+	}
+	l := Layout{EventsPartitions: int32(len(events.Partitions)), StatePartitions: int32(len(state.Partitions)), TopicIDs: TopicIDs{Events: events.ID.String()}}
+	_, err := c.beginning(ctx, r, l, freshStart)
 	return err
 }
 
-// oneMissing reports whether one of events and state topic is there and the other is not. A broker that has just started may not know
-// of one yet: the controller, which would create it, has to say so too.
-func (c *Cluster) oneMissing(ctx context.Context, adm *kadm.Client, md kadm.Metadata) (bool, error) {
-	var missing []wantedTopic
-	for _, w := range c.wanted() {
-		if w.name != c.cfg.Topics.Events && w.name != c.cfg.Topics.State {
-			continue
-		}
-		if err := md.Topics[w.name].Err; errors.Is(err, kerr.UnknownTopicOrPartition) {
-			missing = append(missing, w)
-		} else if err != nil {
-			return false, fmt.Errorf("topic %s: %w", w.name, err)
-		}
-	}
-	if len(missing) != 1 {
-		return false, nil
-	}
-	// One that is there after all, or cannot be created, is a matter of ensureTopics.
-	_, err := missing[0].validate(ctx, adm, len(md.Brokers))
-	return err == nil, nil
-}
-
 // beginning looks at the state as one that is about to begin work on it, and writes nothing. An empty state is refused beside events
-// that it does not know of, up to ends, unless the start is to be a fresh one: they are events of a lost state.
-func (c *Cluster) beginning(ctx context.Context, r *Reader, l Layout, ends map[int32]int64, freshStart bool) (survey, error) {
+// that it does not know of, unless the start is to be a fresh one: they are events of a lost state. A topic that is missing has no
+// partitions in l.
+func (c *Cluster) beginning(ctx context.Context, r *Reader, l Layout, freshStart bool) (survey, error) {
+	ends := map[int32]int64{}
+	if l.EventsPartitions > 0 {
+		var err error
+		// Before the state is read: what another replica commits meanwhile is not held against it.
+		if ends, err = r.StableEnds(ctx, c.cfg.Topics.Events); err != nil {
+			return survey{}, err
+		}
+	}
 	for last := false; ; last = true {
 		st, err := c.survey(ctx, r, l)
 		if err != nil || !st.virgin {

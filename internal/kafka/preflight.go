@@ -275,13 +275,7 @@ func (p *preflight) survey(ctx context.Context, freshStart bool) (survey, error)
 		}
 	}
 	l := Layout{StatePartitions: int32(len(state.Partitions)), EventsPartitions: int32(len(events.Partitions)), TopicIDs: TopicIDs{Events: kadm.TopicID(events.TopicID).String()}}
-	ends := map[int32]int64{} // before the state: what another replica commits meanwhile is not held against it
-	if events.ErrorCode == 0 {
-		if ends, err = r.StableEnds(ctx, tp.Events); err != nil {
-			return survey{}, err
-		}
-	}
-	return p.c.beginning(ctx, r, l, ends, freshStart)
+	return p.c.beginning(ctx, r, l, freshStart)
 }
 
 // acls asks whether the program has the rights that it needs. What it may do with a topic the brokers say themselves, to anybody who

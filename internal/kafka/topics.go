@@ -83,8 +83,8 @@ func (c *Cluster) wanted() []wantedTopic {
 }
 
 // ensureTopics creates the topics that are missing, checks the others, and returns what they are. A topic that the program
-// may not work on is a RefusedError with the command that mends it.
-func (c *Cluster) ensureTopics(ctx context.Context) (Layout, error) {
+// may not work on, or not create (mayCreate), is a RefusedError that says how to mend it.
+func (c *Cluster) ensureTopics(ctx context.Context, r *Reader, freshStart bool) (Layout, error) {
 	var l Layout
 	err := c.withAdmin(func(adm *kadm.Client) error {
 		md, err := c.metadata(ctx, adm)
@@ -94,21 +94,23 @@ func (c *Cluster) ensureTopics(ctx context.Context) (Layout, error) {
 		if err := c.able(ctx, adm); err != nil {
 			return err
 		}
-		created := false
+		var missing []wantedTopic
 		for _, w := range c.wanted() {
-			err := md.Topics[w.name].Err
-			switch {
-			case err == nil:
-			case errors.Is(err, kerr.UnknownTopicOrPartition):
-				if err := c.create(ctx, adm, w, len(md.Brokers)); err != nil {
-					return err
-				}
-				created = true
-			default:
+			if err := md.Topics[w.name].Err; errors.Is(err, kerr.UnknownTopicOrPartition) {
+				missing = append(missing, w)
+			} else if err != nil {
 				return fmt.Errorf("topic %s: %w", w.name, err)
 			}
 		}
-		if created {
+		if err := c.mayCreate(ctx, adm, r, md, missing, freshStart); err != nil {
+			return err
+		}
+		for _, w := range missing {
+			if err := c.create(ctx, adm, w, len(md.Brokers)); err != nil {
+				return err
+			}
+		}
+		if len(missing) > 0 {
 			if err := c.await(ctx, adm); err != nil {
 				return err
 			}
