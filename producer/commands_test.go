@@ -360,12 +360,22 @@ func TestVersion(t *testing.T) {
 
 func TestHelpOfEachCommand(t *testing.T) {
 	for _, c := range commands() {
-		if code, out, _ := invoke(t.Context(), nil, "", c.name, "--help"); code != exitDone || !strings.Contains(out, "Example:") {
-			t.Errorf("%s --help: exit %d, %q", c.name, code, out)
+		code, own, _ := invoke(t.Context(), nil, "", c.name, "--help")
+		if code != exitDone || !strings.Contains(own, "Example:") {
+			t.Errorf("%s --help: exit %d, %q", c.name, code, own)
+		}
+		if code, out, said := invoke(t.Context(), nil, "", "help", c.name); code != exitDone || said != "" || out != own {
+			t.Errorf("help %s: exit %d, %s%s", c.name, code, out, said)
 		}
 		if code, _, stderr := invoke(t.Context(), nil, "", c.name, "--nonsense"); code != exitUsage || !strings.Contains(stderr, "Try:") {
 			t.Errorf("%s --nonsense: exit %d, %q", c.name, code, stderr)
 		}
+	}
+	if code, out, _ := invoke(t.Context(), nil, "", "help"); code != exitDone || !strings.Contains(out, "Commands:") {
+		t.Errorf("help: exit %d, %s", code, out)
+	}
+	if code, _, said := invoke(t.Context(), nil, "", "help", "bogus"); code != exitUsage || !strings.Contains(said, `unknown command "bogus"`) {
+		t.Errorf("help bogus: exit %d, %s", code, said)
 	}
 	for _, kind := range strings.FieldsFunc(faultKinds, func(r rune) bool { return strings.ContainsRune(", \n", r) }) {
 		if _, err := graphfake.ParseFault(kind + ":status=500"); err != nil {
@@ -376,20 +386,5 @@ func TestHelpOfEachCommand(t *testing.T) {
 		if v.Meaning == "" {
 			t.Errorf("%s has no meaning", v.Name)
 		}
-	}
-}
-
-func TestHelp(t *testing.T) {
-	for _, c := range commands() {
-		code, out, said := invoke(t.Context(), nil, "", "help", c.name)
-		if _, own, _ := invoke(t.Context(), nil, "", c.name, "--help"); code != exitDone || said != "" || out == "" || out != own {
-			t.Errorf("help %s: exit %d, %s%s", c.name, code, out, said)
-		}
-	}
-	if code, out, _ := invoke(t.Context(), nil, "", "help"); code != exitDone || !strings.Contains(out, "Commands:") {
-		t.Errorf("help: exit %d, %s", code, out)
-	}
-	if code, _, said := invoke(t.Context(), nil, "", "help", "bogus"); code != exitUsage || !strings.Contains(said, `unknown command "bogus"`) {
-		t.Errorf("help bogus: exit %d, %s", code, said)
 	}
 }

@@ -6,11 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -92,30 +89,6 @@ func runForget(ctx context.Context, e env, args []string) error {
 		}
 	}
 	return await(ctx, e, cluster, []*wish{w}, *asJSON)
-}
-
-// groupLook is how often the group is looked at while nobody has answered: it misses a member that has died only after its session.
-const groupLook = 5 * time.Second
-
-// awaitGroup waits for the last word on a signal or until nobody is in the group, and reports the latter. Where the cluster does not
-// tell who is, it does not wait.
-func awaitGroup(ctx context.Context, e env, cluster *kafka.Cluster, view *kafka.StateView, w *wish) (alone bool, err error) {
-	for looks := 0; ; looks++ {
-		facts, err := cluster.Facts(ctx, view.Shards)
-		if err != nil || facts.Assigned == nil || len(facts.Assigned) == 0 {
-			return err == nil && facts.Assigned != nil, err
-		}
-		if looks%12 == 1 {
-			fmt.Fprintf(e.stderr, "tenant %s: nobody has answered yet, and the group has members: %s\n", w.Tenant, strings.Join(slices.Compact(slices.Sorted(maps.Values(facts.Assigned))), ", "))
-		}
-		look, cancel := context.WithTimeout(ctx, groupLook)
-		err = followSignal(look, cluster, w, func(*wish) {})
-		again := look.Err() != nil && ctx.Err() == nil
-		cancel()
-		if !again {
-			return false, err
-		}
-	}
 }
 
 const nobodyAnswers = "nobody is there to ask: --yes says that it is meant"

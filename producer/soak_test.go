@@ -48,7 +48,7 @@ func countOf(t *testing.T, variable string, n int) int {
 // stall is how long a call of today may wait for a reader to be shown it. What may come together before: a frozen owner holds the
 // readers for up to 30 s, a replica that died while it joined holds the others up for 20 s, and it was a member for 6 s; all of it
 // on a machine that has other work.
-const stall = 6 * time.Minute
+const stall = 3 * time.Minute
 
 // TestSoak strikes at three replicas, one to all three at a time, while Graph throttles, fails, and changes what it said.
 func TestSoak(t *testing.T) {

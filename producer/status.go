@@ -28,8 +28,8 @@ it may. It asks nothing of Graph and of no running producer. POLL_INTERVAL and P
 run: they decide when the next scan is due. What a scan that found nothing new has changed stands there up to 10 minutes later.
 
 A window is a UTC day of call start time: open (today), reading, waiting for its next scan, or settled: never read again. Settled
-days whose ledgers have been dropped stand together, and so do the older days of a month ("9 of 16 settled"). Rows: published. Revisions: published for rows that changed. Rejects: sent to
-the dead-letter topic. Vanished: published, and not returned by Graph any more.
+days whose ledgers have been dropped stand together, and so do the older days of a month ("9 of 16 settled"). Rows: published.
+Revisions: published for rows that changed. Rejects: sent to the dead-letter topic. Vanished: published, and not returned by Graph any more.
 
 Example:
   KAFKA_BROKERS=kafka:9092 producer status

@@ -224,7 +224,7 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// zippers are 1.2 MB each: a new one for every page was most of what a simulated tenant costs.
+// zippers take 1.2 MB each: too much to make one for every page.
 var zippers = sync.Pool{New: func() any {
 	z, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
 	if err != nil {
