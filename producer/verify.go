@@ -35,8 +35,8 @@ unproven  they are not, and retention has removed events of that time
 With --graph the days are read from Graph again, and compared row by row: missing, extra, stale and altered rows are named. Rows of
 days that have not settled, which the next scan publishes, are told apart.
 
-Records that are no events of this program are counted and told. The last line is the verdict; exit code 1 if a day differs. One that is
-interrupted shows what it has found by then, ends with a "partial verdict", and exits with 1.
+Records that are no events of this program are counted and told. The last line is the verdict; exit code 1 if a day differs, and if the
+range has no day that was polled. One that is interrupted shows what it has found by then, ends with a "partial verdict", and exits with 1.
 
 Example:
   KAFKA_BROKERS=kafka:9092 producer verify
