@@ -70,7 +70,7 @@ func FuzzParseHeaders(f *testing.F) {
 		if shard, commit, ok := schema.CommitOf(headers); !ok || shard != h.Shard || commit != h.Commit {
 			t.Fatalf("commit %d/%d, and %d/%d (%t) where it is read alone", h.Shard, h.Commit, shard, commit, ok)
 		}
-		if h.RowID == "" || h.TenantID == "" || strings.Contains(h.TenantID, "/") || h.Revision < 0 || h.Shard < 0 || h.Commit < 0 || h.Time.Location() != time.UTC {
+		if h.RowID == "" || h.TenantID == "" || strings.Contains(h.TenantID, "/") || h.Revision < 0 || h.Shard < 0 || h.Commit < 1 || h.Time.Location() != time.UTC {
 			t.Fatalf("%+v", h)
 		}
 	})

@@ -69,7 +69,7 @@ type Headers struct {
 	Fingerprint uint64
 	// Owner is the first day of the owner window: 2026-11-01.
 	Owner string
-	// Shard and Commit say which commit of which shard published the event.
+	// Shard and Commit say which commit of which shard published the event. Commits count from 1.
 	Shard  int32
 	Commit int64
 }
@@ -185,6 +185,7 @@ func (p *headerParser) headers() Headers {
 	shard, commit := p.cutLast(HeaderCommit)
 	h.Shard = int32(p.number(HeaderCommit, shard, 32))
 	h.Commit = p.number(HeaderCommit, commit, 64)
+	p.check(HeaderCommit, h.Commit > 0)
 	return h
 }
 

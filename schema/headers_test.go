@@ -57,7 +57,7 @@ func TestHeadersEdges(t *testing.T) {
 	for name, change := range map[string]func(h *schema.Headers){
 		"no registry":         func(h *schema.Headers) { h.DataSchema = "" },
 		"row id with a slash": func(h *schema.Headers) { h.RowID = "/a/7" },
-		"zero":                func(h *schema.Headers) { h.Revision, h.Fingerprint, h.Shard, h.Commit = 0, 0, 0, 0 },
+		"least":               func(h *schema.Headers) { h.Revision, h.Fingerprint, h.Shard, h.Commit = 0, 0, 0, 1 },
 		"largest": func(h *schema.Headers) {
 			h.Revision, h.Fingerprint, h.Shard, h.Commit = 1<<31-1, 1<<64-1, 1<<31-1, 1<<63-1
 		},
@@ -107,7 +107,7 @@ func TestParseHeadersErrors(t *testing.T) {
 			"2026-11-22T10:00:00.500+00:00", "2026-13-22T10:00:00.500Z"},
 		schema.HeaderFingerprint: {"abc", "0000000000000ABC", "00000000000000abc", "+000000000000abc", "000000000000000g"},
 		schema.HeaderOwner:       {"2026-11", "2026-11-31", "2026-11-01T00:00:00Z", "26-11-01"},
-		schema.HeaderCommit:      {"3", "3/", "/7", "-1/7", "3/-7", "3/07", "2147483648/7", "3/9223372036854775808", "3/7/7"},
+		schema.HeaderCommit:      {"3", "3/", "/7", "-1/7", "3/-7", "3/0", "3/07", "2147483648/7", "3/9223372036854775808", "3/7/7"},
 	}
 	for key, values := range malformed {
 		for _, v := range values {
