@@ -26,14 +26,21 @@ func quickWorld(t testing.TB, rows int) (*world, window.Day) {
 			From: (today - 1).Start(), To: today.Start()}}}), today
 }
 
-// brokerFault answers the next n requests of a kind with an error, or cuts the connection of the next one if there is none. It
-// returns what says how many it hit.
+// brokerFault answers the next n requests of a kind, of commits, with an error, or cuts the connection of the next one if there is
+// none. It returns what says how many it hit.
 func brokerFault(k *kfake.Cluster, key kmsg.Key, err *kerr.Error, n int) (hits func() int) {
+	ofCommit := func(r kmsg.Request) bool { // a command's signal is produced without a transaction
+		p, ok := r.(*kmsg.ProduceRequest)
+		return !ok || p.TransactionID != nil
+	}
 	if err != nil {
-		return k.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: n}).Hits
+		return k.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: n, When: ofCommit}).Hits
 	}
 	var cuts atomic.Int64
-	k.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+	k.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		if !ofCommit(r) {
+			return nil, nil, false
+		}
 		cuts.Add(1)
 		return nil, errors.New("cut"), true
 	})

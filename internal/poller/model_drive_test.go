@@ -151,10 +151,7 @@ func (m *model) scan(o op) {
 	c, err := m.cluster(nil)
 	if err == nil {
 		sig := state.Signal{Kind: state.SignalScan, Tenant: tenant, Given: time.Now(), By: "model", Range: &r}
-		for refused := true; refused; { // a fault of the broker that no commit has met yet; a user would ask again, too
-			_, err = c.Signal(context.Background(), kafka.ShardOf(tenant, 12), fmt.Sprintf("%08d", o.n), sig.Encode())
-			refused = errors.Is(err, kerr.InvalidRecord)
-		}
+		_, err = c.Signal(context.Background(), kafka.ShardOf(tenant, 12), fmt.Sprintf("%08d", o.n), sig.Encode())
 	}
 	if err != nil {
 		m.found("world", "scan: %v", err)
